@@ -1,0 +1,54 @@
+"""The encoder contract: waveforms in, one vector per moment out; and pooling those moments into one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from soundmark.audio import WindowPolicy
+
+
+class Encoder(nn.Module):
+    """A frozen listener. Subclasses set the attributes and define `encode`; everything else is shared.
+
+    Attributes:
+        spec: canonical name in the grammar with every setting spelled out; it keys the cache of embeddings, so two
+            encoders with equal specs must give equal frames.
+        sample_rate: Hz of the waveforms it expects.
+        dim: length of a frame's vector.
+        hop_seconds: time between frames.
+        min_seconds: shortest waveform `encode` takes; shorter clips are filled up to it first.
+        feature_names: what the components of a frame are, or empty.
+        exportable: False where no ONNX graph can be written.
+    """
+
+    spec: str
+    sample_rate: int
+    dim: int
+    hop_seconds: float
+    min_seconds: float = 0.0
+    feature_names: tuple[str, ...] = ()
+    exportable: bool = True
+
+    def encode(self, waveforms: Tensor) -> Tensor:
+        """Frames of mono waveforms.
+
+        Args:
+            waveforms: (batch, samples) float32 in [-1, 1] at `sample_rate`, at least `min_seconds` long.
+
+        Returns:
+            (batch, frames, dim) float32. A clip's frames do not depend on its neighbours in the batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """`encode`, so that an encoder is a module like any other and can be exported."""
+        return self.encode(waveforms)
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How a clip becomes this encoder's input: any length from `min_seconds` up, short ones zero-filled."""
+        return WindowPolicy(min_seconds=self.min_seconds)
+
+
+__all__ = ["Encoder", "nn", "torch"]

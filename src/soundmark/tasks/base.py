@@ -1,0 +1,152 @@
+"""What a task is: a table of clips, its classes, and the official protocol that divides them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from soundmark.errors import TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One row of a task's table.
+
+    Attributes:
+        path: file, relative to the task's root, with forward slashes.
+        labels: the clip's classes; exactly one in a `single` task.
+        start: first second of the clip inside its file.
+        end: last second, or None for the end of the file.
+        group: what must never straddle a split (source recording, speaker, patient).
+        fold: the fold or split ("1" ... "5", or "train", "valid", "test") this clip belongs to.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    start: float = 0.0
+    end: float | None = None
+    group: str = ""
+    fold: str = ""
+
+    @property
+    def label(self) -> str:
+        """The only label of a clip in a `single` task."""
+        return self.labels[0]
+
+    @property
+    def key(self) -> str:
+        """The clip's name in tables: its path, and the seconds where it is a part of its file."""
+        if self.start == 0.0 and self.end is None:
+            return self.path
+        return f"{self.path}#{self.start:g}-{'' if self.end is None else f'{self.end:g}'}"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One test of the protocol: train on `train`, test on `test` (positions in the task's clips)."""
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled collection of recordings and the protocol by which a learner is measured on it.
+
+    Attributes:
+        name: the name in the grammar, `esc50`; with its view, `esc50:danger`, see `full_name`.
+        root: folder that the clips' paths start from.
+        clips: the table.
+        classes: class names, in the order of every probability column.
+        kind: `single` (one label per clip) or `multi` (several).
+        protocol: the protocol's name, as printed in results, such as "official 5 folds".
+        rounds: what is trained and tested in each round of the protocol.
+        metric: the score of the headline: "accuracy", "balanced_accuracy", "macro_f1".
+        positive: in a two-class task, the class whose recall matters (danger, abnormal); else "".
+        view: name of the view that relabelled this task, or "".
+        title, licence, source: for people: what it is, its licence, where it comes from.
+        notes: caveats that belong in every result (leaks of the official split, altered audio, synthetic data).
+    """
+
+    name: str
+    root: Path
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    protocol: str
+    rounds: tuple[Round, ...]
+    kind: Literal["single", "multi"] = "single"
+    metric: str = "accuracy"
+    positive: str = ""
+    view: str = ""
+    title: str = ""
+    licence: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def full_name(self) -> str:
+        """The name in the grammar, with the view: `esc50:danger`."""
+        return f"{self.name}:{self.view}" if self.view else self.name
+
+    def path(self, clip: Clip) -> Path:
+        """Where the clip's file is."""
+        return self.root / clip.path
+
+    def subset(self, positions: Iterable[int]) -> Task:
+        """The same task with only these clips, in this order, and no rounds: one side of a split."""
+        return replace(self, clips=tuple(self.clips[i] for i in positions), rounds=())
+
+    def targets(self) -> list[int]:
+        """Index of every clip's class, in the order of `clips` (single-label tasks)."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return [index[clip.label] for clip in self.clips]
+
+    def drop(self, clips: Iterable[Clip]) -> Task:
+        """The same task and protocol without these clips (files that cannot be read, say)."""
+        gone = set(clips)
+        kept = [i for i, clip in enumerate(self.clips) if clip not in gone]
+        place = {old: new for new, old in enumerate(kept)}
+
+        def moved(positions: Sequence[int]) -> tuple[int, ...]:
+            return tuple(place[i] for i in positions if i in place)
+
+        rounds = tuple(Round(r.name, moved(r.train), moved(r.test)) for r in self.rounds)
+        return replace(self, clips=tuple(self.clips[i] for i in kept), rounds=rounds)
+
+
+def fold_rounds(clips: Sequence[Clip]) -> tuple[Round, ...]:
+    """K-fold rounds from the clips' own folds: each fold is tested once, by what is trained on all the others.
+
+    Raises:
+        TaskError: if fewer than two folds are named.
+    """
+    folds = sorted({clip.fold for clip in clips}, key=lambda name: (len(name), name))
+    if len(folds) < 2:
+        raise TaskError(f"k-fold needs at least two folds, and the table names {len(folds)}: {', '.join(folds) or 'none'}")
+    return tuple(
+        Round(
+            fold,
+            tuple(i for i, clip in enumerate(clips) if clip.fold != fold),
+            tuple(i for i, clip in enumerate(clips) if clip.fold == fold),
+        )
+        for fold in folds
+    )
+
+
+def split_rounds(clips: Sequence[Clip], train: Sequence[str] = ("train", "valid"), test: str = "test") -> tuple[Round, ...]:
+    """The one round of a fixed split: trained on `train` (validation clips are training side), tested on `test`.
+
+    Raises:
+        TaskError: if either side is empty.
+    """
+    sides = Round(
+        test,
+        tuple(i for i, clip in enumerate(clips) if clip.fold in train),
+        tuple(i for i, clip in enumerate(clips) if clip.fold == test),
+    )
+    if not (sides.train and sides.test):
+        raise TaskError(f"a fixed split needs clips in {' or '.join(train)} and in {test}; one side is empty")
+    return (sides,)
