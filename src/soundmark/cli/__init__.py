@@ -1,0 +1,88 @@
+"""The command line: thin. Each verb is one module that parses, calls and prints."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from soundmark.errors import SoundmarkError
+
+# In the order a user meets them. Only the verb that is asked for is imported, so that `classify` starts at once.
+VERBS = {
+    "data": "fetch, check, look at and export data sets",
+    "embed": "encode a task into a table of vectors",
+    "train": "measure a learner by a task's protocol, then write its model file",
+    "compare": "compare runs on the same clips",
+    "report": "draw a run's page again",
+    "benchmark": "measure a grid of learners, only what is missing",
+    "classify": "recognise sounds with a model file",
+}
+_EXTRAS = {
+    "torch": "train", "sklearn": "train", "librosa": "train", "pyarrow": "train", "matplotlib": "train",
+    "jinja2": "train", "onnx": "train", "onnxscript": "train", "skl2onnx": "train", "scipy": "train", "tomli_w": "train",
+}  # fmt: skip
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser: complete, or with only one verb's options when `verb` is given."""
+    top = argparse.ArgumentParser(
+        prog="soundmark",
+        description="Train, measure and serve sound classifiers: an honest score and one portable file.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    for name, text in VERBS.items():
+        if verb in (None, name):
+            module = importlib.import_module(f"soundmark.cli.{name}")
+            module.add(verbs.add_parser(name, help=text, description=module.__doc__, formatter_class=_Formatter))
+        else:
+            verbs.add_parser(name, help=text)
+    return top
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, 1 for an error that was explained, 2 for wrong usage, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked = next((word for word in words if not word.startswith("-")), "")
+    top = parser(asked if asked in VERBS else "")
+    try:
+        args = top.parse_args(words)
+        if args.version:
+            from soundmark import __version__
+
+            print(f"soundmark {__version__}")
+            return 0
+        if not args.verb:
+            top.print_help()
+            return 2
+        return int(importlib.import_module(f"soundmark.cli.{args.verb}").run(args))
+    except SystemExit as leave:  # argparse has printed what is wrong
+        return leave.code if isinstance(leave.code, int) else 2
+    except SoundmarkError as error:
+        print(f"soundmark: error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        print(
+            f"soundmark: error: this needs {error.name}, which is not installed: pip install 'soundmark[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nsoundmark: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has left (`| head`); keep the interpreter's exit from complaining
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"soundmark: error: {error}", file=sys.stderr)
+        return 1

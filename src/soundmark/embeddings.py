@@ -1,0 +1,244 @@
+"""A task encoded once: decoded, resampled, encoded and pooled on every core, cached, and resumed where it stopped.
+
+The unit of work is a *batch* of clips that one thread takes from file to vectors. Decoding, resampling and the
+encoder all release Python's lock, so threads overlap across cores without processes, and every finished batch is
+committed to the cache before the next one counts: a kill loses at most the batches under way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from soundmark import audio, encoders
+from soundmark.encoders.base import Encoder
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import AudioError, SoundmarkError
+from soundmark.files import file_digest
+from soundmark.store import VectorStore
+from soundmark.tasks.base import Clip, Task
+
+BATCH_CLIPS = 8
+# Recordings longer than this are encoded piece by piece, so that memory does not grow with their length.
+PIECE_SECONDS = 60.0
+# Below this size a file is read without asking for its length first: at any usual bit rate it is a few minutes at most.
+SMALL_FILE_BYTES = 1 << 20
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One vector per clip.
+
+    Attributes:
+        clips: the clips that could be read, in the task's order.
+        vectors: (clips, dim) float32.
+        bad: the clips that could not be read, and why.
+    """
+
+    clips: tuple[Clip, ...]
+    vectors: np.ndarray
+    bad: dict[Clip, str] = field(default_factory=dict)
+
+
+def embed(
+    task: Task,
+    encoder: str | Encoder,
+    pooling: str,
+    *,
+    workers: int | None = None,
+    cache: bool = True,
+    strict: bool = False,
+    progress: bool = True,
+) -> Embeddings:
+    """Encode every clip of a task and pool its frames into one vector.
+
+    Args:
+        task: the clips; one that stands twice is encoded once.
+        encoder: a name in the grammar (`logmel?bands=128`, `logmel+mfcc`) or an encoder.
+        pooling: statistics over time joined with `+`, such as `mean+std+max`. Each is cached on its own, so
+            `mean` after `mean+std` costs nothing.
+        workers: threads; by default one per core.
+        cache: keep vectors in the user's cache, and take them from there.
+        strict: raise on the first clip that cannot be read, instead of listing it in `bad`.
+        progress: show a bar on a terminal.
+
+    Raises:
+        AudioError: in `strict` mode, for a clip that cannot be read.
+        SoundmarkError: if no clip at all could be read.
+    """
+    module = encoders.load(encoder) if isinstance(encoder, str) else encoder
+    pool = Pooling(pooling)
+    widths = [Pooling(part).output_dim(module.dim) for part in pool.names]
+    unique = tuple(dict.fromkeys(task.clips))
+    found: dict[Clip, np.ndarray] = {}
+    bad: dict[Clip, str] = {}
+    keys: dict[Clip, str] = {}
+    with VectorStore.open(_fingerprint(module) if cache else None) as store, _threads(workers) as threads:
+        if cache:
+            for clip, (key, error) in zip(unique, threads.map(lambda c: _content_key(task, c), unique), strict=True):
+                if error:
+                    bad[clip] = error
+                else:
+                    keys[clip] = key
+            found = _from_store(store, keys, pool.names)
+        missing = [clip for clip in unique if clip not in found and clip not in bad]
+        jobs = [tuple(missing[i : i + BATCH_CLIPS]) for i in range(0, len(missing), BATCH_CLIPS)]
+        with tqdm(total=len(missing), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)) as bar:
+            for rows in in_order(threads, lambda job: _encode_batch(task, job, module, pool), jobs):
+                good = {clip: row for clip, row in rows.items() if isinstance(row, np.ndarray)}
+                found |= good
+                bad |= {clip: row for clip, row in rows.items() if isinstance(row, str)}
+                if cache:
+                    store.put((keys[c], _split(row, pool.names, widths)) for c, row in good.items())
+                if strict and bad:
+                    raise AudioError(next(iter(bad.values())))
+                bar.update(len(rows))
+    return _assembled(task, found, bad, strict)
+
+
+def frames(
+    task: Task, encoder: str | Encoder, *, workers: int | None = None, progress: bool = True
+) -> Iterator[tuple[Clip, np.ndarray | str]]:
+    """Every clip with its frames, (frames, dim) float32, in the task's order; an error's text where it cannot be read.
+
+    Frames are not cached, and only a few clips are in memory at any time.
+    """
+    module = encoders.load(encoder) if isinstance(encoder, str) else encoder
+    with _threads(workers) as threads:
+        answers = in_order(threads, lambda clip: _encode_batch(task, (clip,), module, None)[clip], task.clips)
+        yield from tqdm(
+            zip(task.clips, answers, strict=True),
+            total=len(task.clips),
+            desc=f"{task.full_name}: {module.spec}",
+            unit="clip",
+            disable=_quiet(progress),
+        )
+
+
+def in_order(
+    threads: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Sequence[Item], ahead: int = 8
+) -> Iterator[Answer]:
+    """`work` of every item, in order, with at most `ahead` under way: finished answers never pile up in memory."""
+    queue: deque[Future[Answer]] = deque()
+    try:
+        for item in items:
+            queue.append(threads.submit(work, item))
+            if len(queue) >= ahead:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        for future in queue:
+            future.cancel()
+
+
+def waveform(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
+    """The clip as the encoder hears it: mono at its rate, filled to its shortest input by the window policy."""
+    samples, _ = audio.read(task.path(clip), encoder.sample_rate, start=clip.start, end=clip.end)
+    return encoder.policy.prepare(samples, encoder.sample_rate)
+
+
+def _threads(workers: int | None) -> ThreadPoolExecutor:
+    count = workers or os.cpu_count() or 1
+    # One thread of PyTorch's own per worker: the clips are the parallelism, and nested threads would fight for cores.
+    return ThreadPoolExecutor(count, thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _quiet(progress: bool) -> bool | None:
+    return None if progress else True  # None: tqdm shows a bar on a terminal only
+
+
+def _fingerprint(encoder: Encoder) -> str:
+    return f"{encoder.spec}|piece={PIECE_SECONDS:g}|{encoder.policy.to_dict()}"
+
+
+def _content_key(task: Task, clip: Clip) -> tuple[str, str]:
+    path = task.path(clip)
+    try:
+        return f"{file_digest(path)}#{clip.start!r}-{clip.end!r}", ""
+    except OSError as error:
+        return "", f"cannot read {path}: {error.strerror or error}; check that the file is there and readable"
+
+
+def _from_store(store: VectorStore, keys: dict[Clip, str], names: Sequence[str]) -> dict[Clip, np.ndarray]:
+    rows = store.get(set(keys.values()), names)
+    return {
+        clip: np.concatenate([rows[key][name] for name in names])
+        for clip, key in keys.items()
+        if key in rows and all(name in rows[key] for name in names)
+    }
+
+
+def _split(row: np.ndarray, names: Sequence[str], widths: Sequence[int]) -> dict[str, np.ndarray]:
+    return dict(zip(names, np.split(row, np.cumsum(widths)[:-1]), strict=True))
+
+
+def _encode_batch(
+    task: Task, clips: Sequence[Clip], encoder: Encoder, pooling: Pooling | None
+) -> dict[Clip, np.ndarray | str]:
+    """Vectors of some clips (or their frames, without a pooling); a message in place of one that cannot be read."""
+    rows: dict[Clip, np.ndarray | str] = {}
+    same_length: dict[int, list[tuple[Clip, np.ndarray]]] = {}
+    for clip in clips:
+        try:
+            if _is_long(task.path(clip), clip):
+                rows[clip] = _pooled(_encode_long(task, clip, encoder), pooling)[0]
+            else:
+                samples = waveform(task, clip, encoder)
+                same_length.setdefault(len(samples), []).append((clip, samples))
+        except SoundmarkError as error:
+            rows[clip] = str(error)
+    for group in same_length.values():
+        with torch.inference_mode():
+            heard = encoder.encode(torch.from_numpy(np.stack([samples for _, samples in group])))
+        rows |= zip((clip for clip, _ in group), _pooled(heard, pooling), strict=True)
+    return rows
+
+
+def _pooled(heard: torch.Tensor, pooling: Pooling | None) -> np.ndarray:
+    with torch.inference_mode():
+        rows: np.ndarray = (heard if pooling is None else pooling(heard)).numpy()
+    return rows
+
+
+def _is_long(path: Path, clip: Clip) -> bool:
+    if clip.end is not None:
+        return clip.end - clip.start > PIECE_SECONDS
+    try:
+        if path.stat().st_size <= SMALL_FILE_BYTES:
+            return False
+    except OSError:
+        return False  # the read that follows says what is wrong
+    return audio.info(path).duration - clip.start > PIECE_SECONDS
+
+
+def _encode_long(task: Task, clip: Clip, encoder: Encoder) -> torch.Tensor:
+    pieces = audio.windows(task.path(clip), encoder.sample_rate, PIECE_SECONDS, start=clip.start, end=clip.end)
+    heard = []
+    for piece in pieces:
+        samples = encoder.policy.prepare(piece.waveform, encoder.sample_rate)
+        with torch.inference_mode():
+            heard.append(encoder.encode(torch.from_numpy(samples)[None]))
+    return torch.cat(heard, dim=1)
+
+
+def _assembled(task: Task, found: dict[Clip, np.ndarray], bad: dict[Clip, str], strict: bool) -> Embeddings:
+    if strict and bad:
+        raise AudioError(next(iter(bad.values())))
+    if not found:
+        first = next(iter(bad.values()), "the task has no clips")
+        raise SoundmarkError(f"no clip of {task.full_name} could be encoded; the first says: {first}")
+    clips = tuple(clip for clip in task.clips if clip in found)
+    return Embeddings(clips, np.stack([found[clip] for clip in clips]), bad)

@@ -1,0 +1,140 @@
+"""What the protocol measures: something that is fitted on clips and gives probabilities for clips."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from soundmark import embeddings, encoders, heads
+from soundmark.audio import WindowPolicy
+from soundmark.encoders.base import Encoder
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import SoundmarkError
+from soundmark.spec import candidates
+from soundmark.splits import inner_splits
+from soundmark.tasks.base import Clip, Task
+
+CALIBRATION_FOLDS = 5
+
+
+class Learner(Protocol):
+    """The one face of everything that can be measured, exported and served.
+
+    Attributes:
+        threads: how many cores one fit keeps busy; the protocol runs the rounds of one-core learners side by side.
+    """
+
+    threads: int
+
+    def describe(self) -> Mapping[str, str]:
+        """The names it is made of, in the grammar: encoder, pooling and head, or network."""
+        ...
+
+    def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
+        """Do once what needs no labels (encode every clip); give the clips that cannot be read, and why."""
+        ...
+
+    def fresh(self) -> Learner:
+        """An unfitted copy that shares what was prepared."""
+        ...
+
+    def fit(self, task: Task, seed: int) -> None:
+        """Learn from these clips, which are all training side."""
+        ...
+
+    def predict_proba(self, task: Task) -> np.ndarray:
+        """(clips, classes) probabilities, columns in the order of the task's classes."""
+        ...
+
+
+@dataclass
+class Probe:
+    """A frozen encoder, a pooling over time, and a head fitted on the vectors.
+
+    Attributes:
+        encoder_name, pooling_name, head_name: names in the grammar.
+        encoder, pooling: the modules behind the first two.
+        estimator: the fitted scikit-learn pipeline, after `fit`; its classes are positions in `classes`.
+    """
+
+    encoder_name: str
+    pooling_name: str
+    head_name: str
+    encoder: Encoder = field(init=False, repr=False)
+    pooling: Pooling = field(init=False, repr=False)
+    estimator: Any = field(init=False, default=None, repr=False)
+    classes: tuple[str, ...] = field(init=False, default=())
+    threads: int = field(init=False, default=1)
+    _vectors: np.ndarray = field(init=False, repr=False)
+    _rows: dict[Clip, int] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.encoder = encoders.load(self.encoder_name)
+        self.pooling = Pooling(self.pooling_name)
+        heads.build(self.head_name, seed=0)  # a misspelt head is an error now, not after an hour of encoding
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How a clip becomes input; it travels into the model file."""
+        return self.encoder.policy
+
+    def describe(self) -> Mapping[str, str]:
+        """See `Learner.describe`."""
+        return {"encoder": self.encoder_name, "pooling": self.pooling_name, "head": self.head_name}
+
+    def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
+        """See `Learner.prepare`. A frozen encoder learns nothing, so encoding both sides at once leaks nothing."""
+        known = embeddings.embed(task, self.encoder, self.pooling_name, strict=strict, progress=progress)
+        self._vectors = known.vectors
+        self._rows = {clip: row for row, clip in enumerate(known.clips)}
+        return known.bad
+
+    def fresh(self) -> Probe:
+        """See `Learner.fresh`."""
+        other = copy.copy(self)
+        other.estimator = None
+        return other
+
+    def fit(self, task: Task, seed: int) -> None:
+        """See `Learner.fit`. Heads without probabilities are calibrated on group-aware folds of these clips."""
+        X, y = self.vectors(task), np.asarray(task.targets())
+        present = np.unique(y)
+        if len(present) < 2:
+            only = task.classes[present[0]] if len(present) else "none"
+            raise SoundmarkError(f"{task.full_name}: a head needs clips of at least two classes to learn from, got {only}")
+        estimator = heads.build(self.head_name, seed)
+        if heads.needs_calibration(estimator):
+            splits = inner_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
+            estimator = heads.calibrated(estimator, splits)
+        self.estimator = estimator.fit(X, y)
+        self.classes = task.classes
+
+    def predict_proba(self, task: Task) -> np.ndarray:
+        """See `Learner.predict_proba`. A class that no training clip had gets zero."""
+        said = self.estimator.predict_proba(self.vectors(task))
+        probabilities = np.zeros((len(task.clips), len(task.classes)))
+        probabilities[:, self.estimator.classes_] = said
+        return probabilities
+
+    def vectors(self, task: Task) -> np.ndarray:
+        """(clips, dim) float32 of a task that was prepared, or of a part of it."""
+        return self._vectors[[self._rows[clip] for clip in task.clips]]
+
+
+def probes(encoder: str, pooling: str, head: str) -> list[Probe]:
+    """Every candidate the three names stand for; a setting with several values (`C=1,10`) makes several."""
+    return [
+        Probe(e, p, h) for e in candidates(encoder) for p in candidates(pooling) for h in candidates(head)
+    ]
+
+
+def describe(learner: Learner) -> str:
+    """One line that names a learner, for tables and messages."""
+    return " / ".join(learner.describe().values())
+
+
+__all__: Sequence[str] = ["Learner", "Probe", "describe", "probes"]
