@@ -95,7 +95,9 @@ def embed(
             found = _from_store(store, keys, pool.names)
         missing = [clip for clip in unique if clip not in found and clip not in bad]
         jobs = [tuple(missing[i : i + BATCH_CLIPS]) for i in range(0, len(missing), BATCH_CLIPS)]
-        with tqdm(total=len(missing), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)) as bar:
+        with tqdm(
+            total=len(missing), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)
+        ) as bar:
             for rows in in_order(threads, lambda job: _encode_batch(task, job, module, pool), jobs):
                 good = {clip: row for clip, row in rows.items() if isinstance(row, np.ndarray)}
                 found |= good

@@ -105,7 +105,9 @@ class Probe:
         present = np.unique(y)
         if len(present) < 2:
             only = task.classes[present[0]] if len(present) else "none"
-            raise SoundmarkError(f"{task.full_name}: a head needs clips of at least two classes to learn from, got {only}")
+            raise SoundmarkError(
+                f"{task.full_name}: a head needs clips of at least two classes to learn from, got {only}"
+            )
         estimator = heads.build(self.head_name, seed)
         if heads.needs_calibration(estimator):
             splits = inner_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
@@ -127,9 +129,7 @@ class Probe:
 
 def probes(encoder: str, pooling: str, head: str) -> list[Probe]:
     """Every candidate the three names stand for; a setting with several values (`C=1,10`) makes several."""
-    return [
-        Probe(e, p, h) for e in candidates(encoder) for p in candidates(pooling) for h in candidates(head)
-    ]
+    return [Probe(e, p, h) for e in candidates(encoder) for p in candidates(pooling) for h in candidates(head)]
 
 
 def describe(learner: Learner) -> str:

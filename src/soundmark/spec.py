@@ -43,7 +43,9 @@ def parse(text: str) -> Spec:
     """
     match = _SPEC.fullmatch(text.strip())
     if not match:
-        raise SpecError(f"cannot read the name {text!r}: write it as name, task:view, encoder@layer or name?setting=value")
+        raise SpecError(
+            f"cannot read the name {text!r}: write it as name, task:view, encoder@layer or name?setting=value"
+        )
     settings: dict[str, str] = {}
     for pair in filter(None, (match["settings"] or "").split("&")):
         key, equals, value = pair.partition("=")
@@ -110,7 +112,9 @@ def _convert(spec: Spec, key: str, text: str, default: Any) -> Any:
         if isinstance(default, str):
             return text
     except (KeyError, ValueError):
-        raise SpecError(f"{key}={text} in {spec.name!r} should be a {type(default).__name__}, like {default!r}") from None
+        raise SpecError(
+            f"{key}={text} in {spec.name!r} should be a {type(default).__name__}, like {default!r}"
+        ) from None
     try:
         return float(text)
     except ValueError:

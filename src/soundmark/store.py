@@ -42,7 +42,9 @@ class VectorStore:
                 path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path or ":memory:", timeout=60)
         except (OSError, sqlite3.Error) as error:
-            raise SoundmarkError(f"cannot open the cache {path}: {error}; set SOUNDMARK_CACHE to a writable folder") from None
+            raise SoundmarkError(
+                f"cannot open the cache {path}: {error}; set SOUNDMARK_CACHE to a writable folder"
+            ) from None
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")

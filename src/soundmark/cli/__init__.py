@@ -20,10 +20,8 @@ VERBS = {
     "benchmark": "measure a grid of learners, only what is missing",
     "classify": "recognise sounds with a model file",
 }
-_EXTRAS = {
-    "torch": "train", "sklearn": "train", "librosa": "train", "pyarrow": "train", "matplotlib": "train",
-    "jinja2": "train", "onnx": "train", "onnxscript": "train", "skl2onnx": "train", "scipy": "train", "tomli_w": "train",
-}  # fmt: skip
+_TRAIN = ["torch", "sklearn", "librosa", "pyarrow", "matplotlib", "jinja2", "onnx", "onnxscript", "skl2onnx", "scipy", "tomli_w"]
+_EXTRAS = dict.fromkeys(_TRAIN, "train")
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -36,15 +34,10 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for name, text in VERBS.items():
         if verb in (None, name):
-            module = importlib.import_module(f"soundmark.cli.{name}")
-            module.add(verbs.add_parser(name, help=text, description=module.__doc__, formatter_class=_Formatter))
+            importlib.import_module(f"soundmark.cli.{name}").add(verbs)
         else:
             verbs.add_parser(name, help=text)
     return top
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    pass
 
 
 def main(argv: Sequence[str] | None = None) -> int:

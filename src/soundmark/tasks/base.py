@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from soundmark.errors import TaskError
+from soundmark.errors import LeakError, TaskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Task:
         view: name of the view that relabelled this task, or "".
         title, licence, source: for people: what it is, its licence, where it comes from.
         notes: caveats that belong in every result (leaks of the official split, altered audio, synthetic data).
+        official: the rounds are the data set's published protocol, so a leak in them is reported instead of raised.
     """
 
     name: str
@@ -85,11 +86,15 @@ class Task:
     licence: str = ""
     source: str = ""
     notes: tuple[str, ...] = field(default=())
+    official: bool = False
 
     @property
     def full_name(self) -> str:
-        """The name in the grammar, with the view: `esc50:danger`."""
-        return f"{self.name}:{self.view}" if self.view else self.name
+        """The name in the grammar, with the view: `esc50:danger`, `toy:danger?clips=8`."""
+        if not self.view:
+            return self.name
+        name, mark, settings = self.name.partition("?")
+        return f"{name}:{self.view}{mark}{settings}"
 
     def path(self, clip: Clip) -> Path:
         """Where the clip's file is."""
@@ -125,7 +130,9 @@ def fold_rounds(clips: Sequence[Clip]) -> tuple[Round, ...]:
     """
     folds = sorted({clip.fold for clip in clips}, key=lambda name: (len(name), name))
     if len(folds) < 2:
-        raise TaskError(f"k-fold needs at least two folds, and the table names {len(folds)}: {', '.join(folds) or 'none'}")
+        raise TaskError(
+            f"k-fold needs at least two folds, and the table names {len(folds)}: {', '.join(folds) or 'none'}"
+        )
     return tuple(
         Round(
             fold,
@@ -136,7 +143,9 @@ def fold_rounds(clips: Sequence[Clip]) -> tuple[Round, ...]:
     )
 
 
-def split_rounds(clips: Sequence[Clip], train: Sequence[str] = ("train", "valid"), test: str = "test") -> tuple[Round, ...]:
+def split_rounds(
+    clips: Sequence[Clip], train: Sequence[str] = ("train", "valid"), test: str = "test"
+) -> tuple[Round, ...]:
     """The one round of a fixed split: trained on `train` (validation clips are training side), tested on `test`.
 
     Raises:
@@ -150,3 +159,58 @@ def split_rounds(clips: Sequence[Clip], train: Sequence[str] = ("train", "valid"
     if not (sides.train and sides.test):
         raise TaskError(f"a fixed split needs clips in {' or '.join(train)} and in {test}; one side is empty")
     return (sides,)
+
+
+def leaks(task: Task, round: Round, *, any_label: bool = False) -> dict[str, tuple[int, ...]]:
+    """Groups on both sides of a round, each with the test clips (positions in the task) that it gives away.
+
+    What a learner can gain from is a group whose *label* is on both sides too, and that is what is counted: the four
+    ESC-50 sources that span two folds carry different classes there, which is clean among 50 classes and a leak among
+    5 categories. `any_label` counts groups whatever their labels. Clips without a group belong to none.
+    """
+    trained: dict[str, set[str]] = {}
+    for i in round.train:
+        clip = task.clips[i]
+        trained.setdefault(clip.group, set()).update(clip.labels)
+    found: dict[str, list[int]] = {}
+    for i in round.test:
+        clip = task.clips[i]
+        known = trained.get(clip.group) if clip.group else None
+        if known is not None and (any_label or known.intersection(clip.labels)):
+            found.setdefault(clip.group, []).append(i)
+    return {group: tuple(positions) for group, positions in sorted(found.items())}
+
+
+def check_leaks(task: Task) -> None:
+    """Refuse a protocol of our or the user's making in which any group stands on both sides of a round.
+
+    Official protocols pass: they are what others have measured with, and `leak_notes` reports theirs.
+
+    Raises:
+        LeakError: with the groups listed.
+    """
+    if task.official:
+        return
+    for part in task.rounds:
+        found = leaks(task, part, any_label=True)
+        if found:
+            listed = "; ".join(f"{group} ({len(clips)} test clips)" for group, clips in list(found.items())[:10])
+            more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+            raise LeakError(
+                f"{task.full_name}: {len(found)} groups stand on both sides of round {part.name!r}: {listed}{more}; "
+                "give all clips of a group the same fold or split"
+            )
+
+
+def leak_notes(task: Task) -> tuple[str, ...]:
+    """What to say about leaks of an official protocol: nothing where there are none."""
+    found = [leaks(task, part) for part in task.rounds]
+    groups = sorted({group for one in found for group in one})
+    if not groups:
+        return ()
+    clips = {i for one in found for positions in one.values() for i in positions}
+    listed = ", ".join(groups[:10]) + (", ..." if len(groups) > 10 else "")
+    return (
+        f"The split leaks: {len(clips)} of {len(task.clips)} clips are tested by a learner trained on clips of "
+        f"the same group and class ({len(groups)} groups: {listed}).",
+    )

@@ -1,0 +1,80 @@
+"""Measure a learner by the task's own protocol, then fit it on everything and write report and model file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """examples:
+  soundmark train toy
+  soundmark train esc50 --encoder logmel+mfcc --pooling mean+std+percentiles --head svm
+  soundmark train esc50:danger --encoder handcrafted --head "logreg?C=0.01,0.1,1"   choose C inside every training side
+  soundmark train recordings/ --encoder logmel                                      your own: a folder per class
+  soundmark train --recipe runs/toy/recipe.toml --out again                         repeat a run
+"""
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the verb."""
+    options = verbs.add_parser(
+        "train", help="measure a learner by a task's protocol, then write its model file", description=__doc__,
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
+    options.add_argument("--recipe", metavar="FILE", help="take everything from a recipe (TOML) or a run's folder")
+    options.add_argument("--encoder", metavar="E", help="encoder, or several joined with + (default: logmel)")
+    options.add_argument("--pooling", metavar="P", help="statistics over time joined with + (default: mean+std)")
+    options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
+    options.add_argument("--seed", type=int, help="seed of heads and inner splits (default: 0)")
+    options.add_argument("--inner-folds", type=int, help="folds of the inner split (default: 4)")
+    options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
+    options.add_argument("--strict", action="store_true", default=None, help="stop at a clip that cannot be read")
+    options.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/NAME)")
+    options.add_argument("--no-model", action="store_true", help="measure only: do not fit on everything")
+    options.add_argument("--no-report", action="store_true", help="do not write the page and figures")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out."""
+    from dataclasses import asdict
+
+    from soundmark import recipe as recipes
+    from soundmark.errors import SpecError
+
+    given = {
+        key: getattr(args, key)
+        for key in ("task", "encoder", "pooling", "head", "seed", "inner_folds", "allow_partial", "strict")
+        if getattr(args, key) is not None
+    }
+    if args.recipe:
+        given = asdict(recipes.Recipe.read(args.recipe)) | given
+    if "task" not in given:
+        raise SpecError("name a task to train on (toy, esc50, a folder of recordings) or a --recipe")
+    recipe = recipes.Recipe.from_dict(given)
+    folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
+    done = recipes.run(recipe, folder, model=not args.no_model, page=not args.no_report)
+    print(summary(done.metrics))
+    for name, what in (("report.html", "report"), ("model.onnx", "model"), ("predictions.csv", "predictions")):
+        if (folder / name).exists():
+            print(f"{what + ':':<13}{folder / name}")
+    return 0
+
+
+def summary(metrics: dict) -> str:  # type: ignore[type-arg]
+    """The lines a run ends with: what was measured, the score, its interval and the caveats."""
+    head = metrics["headline"]
+    name = head["metric"].replace("_", " ")
+    lines = [
+        f"{metrics['task']}: {metrics['protocol']}, {metrics['clips']} clips of {metrics['groups']} groups",
+        f"{name}: {head['value']:.2%}  (95 % interval {head['low']:.2%} to {head['high']:.2%})",
+    ]
+    lines += [
+        f"recall at {row['max_false_alarm']:.0%} false alarms: {row['recall']:.1%}"
+        f" ({row['low']:.1%} to {row['high']:.1%}); realised false alarms {row['realised']:.1%}"
+        for row in metrics.get("alarm", [])
+    ]
+    if metrics.get("bad_clips"):
+        lines.append(f"{len(metrics['bad_clips'])} clips could not be read and were left out; first: "
+                     f"{metrics['bad_clips'][0]['error']}")  # fmt: skip
+    lines += [f"note: {note}" for note in metrics.get("notes", [])]
+    return "\n".join(lines)

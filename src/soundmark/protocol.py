@@ -1,0 +1,305 @@
+"""The one loop that measures a learner: choose on the training side, refit, test once.
+
+Laws it keeps: the task's own protocol; nothing fitted or chosen on test clips; a group on both sides is an error;
+every finished round is saved, so a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from soundmark import metrics
+from soundmark.errors import ResultsError, SoundmarkError, TaskError
+from soundmark.files import write_json
+from soundmark.learners import Learner, describe
+from soundmark.results import Predictions
+from soundmark.splits import inner_splits
+from soundmark.tasks.base import Clip, Round, Task, check_groups
+
+INNER_FOLDS = 4
+FALSE_ALARM_RATES = (0.05, 0.01)
+
+
+@dataclass
+class RoundResult:
+    """What one round gave.
+
+    Attributes:
+        name: the fold.
+        keys: the test clips.
+        probabilities: (clips, classes), by the chosen learner refitted on the whole training side.
+        chosen: position of the winner among the candidates.
+        scores: inner score of every candidate; empty when there was nothing to choose.
+        thresholds: for two-class tasks, the threshold on the positive class by stated false-alarm rate, taken from
+            out-of-fold scores of the training side.
+        seconds: what fitting and testing took.
+    """
+
+    name: str
+    keys: list[str]
+    probabilities: list[list[float]]
+    chosen: int = 0
+    scores: list[float] = field(default_factory=list)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcome of a protocol: predictions of every test clip, and the summary that goes into metrics.json."""
+
+    task: Task
+    predictions: Predictions
+    summary: dict[str, Any]
+
+
+def evaluate(
+    task: Task,
+    candidates: Sequence[Learner],
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    inner_folds: int = INNER_FOLDS,
+    strict: bool = False,
+    progress: bool = True,
+) -> Measured:
+    """Measure a learner by the task's protocol.
+
+    Args:
+        task: clips and rounds.
+        candidates: one learner, or several among which every round chooses by a group-aware split of its own
+            training side; the winner is refitted on that whole side, then tested once.
+        seed: of heads and inner splits.
+        folder: where finished rounds are kept; a run that was stopped goes on from them.
+        inner_folds: folds of the inner split.
+        strict: raise on clips that cannot be read, instead of leaving them out and listing them.
+        progress: show bars on a terminal.
+
+    Raises:
+        LeakError: if a group stands on both sides of a round.
+        TaskError: if a round has no clips left on one side.
+    """
+    if not candidates:
+        raise SoundmarkError("nothing to measure: name at least one learner")
+    started = time.perf_counter()
+    bad: dict[Clip, str] = {}
+    for learner in candidates:
+        bad |= learner.prepare(task, strict=strict, progress=progress)
+    task = task.drop(bad)
+    encoded = time.perf_counter()
+    for each in task.rounds:
+        check_groups(task, each)
+        if not (each.train and each.test):
+            raise TaskError(
+                f"{task.full_name}: fold {each.name} has no readable clips on one side; nothing can be measured"
+            )
+    identity = _identity(task, candidates, seed, inner_folds)
+
+    def work(each: Round) -> RoundResult:
+        known = _saved(folder, each, identity)
+        if known is None:
+            known = _round(task, each, candidates, seed, inner_folds)
+            _save(folder, known, identity)
+        return known
+
+    side_by_side = (os.cpu_count() or 1) if all(learner.threads == 1 for learner in candidates) else 1
+    results = _each(work, task.rounds, side_by_side, f"{task.full_name}: {describe(candidates[0])}", progress)
+    predictions = _predictions(task, results)
+    summary = metrics.summary(predictions, metric=task.metric, positive=task.positive)
+    summary |= _about(task, candidates, results, bad, seed)
+    if task.positive and all(result.thresholds for result in results):
+        summary["alarm"] = _alarm(task, predictions, results)
+    summary["seconds"] = {
+        "encode": round(encoded - started, 3),
+        "fit_and_test": round(sum(result.seconds for result in results), 3),
+    }
+    return Measured(task, predictions, summary)
+
+
+def choose(
+    task: Task, candidates: Sequence[Learner], *, seed: int, inner_folds: int = INNER_FOLDS
+) -> tuple[int, list[float]]:
+    """The best candidate by out-of-fold score inside these clips, and every candidate's score. Ties go to the first."""
+    if len(candidates) == 1:
+        return 0, []
+    targets = np.asarray(task.targets())
+    scores = [
+        metrics.score(task.metric, targets, out_of_fold(task, learner, seed=seed, inner_folds=inner_folds))
+        for learner in candidates
+    ]
+    return int(np.argmax(scores)), scores
+
+
+def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> np.ndarray:
+    """(clips, classes) probabilities of every clip by a learner that was fitted without that clip's group.
+
+    Clips whose class has a single group cannot be held out; they keep the class's frequency in the other rows.
+    """
+    targets = task.targets()
+    splits = inner_splits(targets, [clip.group for clip in task.clips], inner_folds, seed)
+    prior = np.bincount(targets, minlength=len(task.classes)) / len(targets)
+    probabilities = np.tile(prior, (len(targets), 1))
+    for train, test in splits:
+        fitted = learner.fresh()
+        fitted.fit(task.subset(train), seed)
+        probabilities[test] = fitted.predict_proba(task.subset(test))
+    return probabilities
+
+
+def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int) -> RoundResult:
+    started = time.perf_counter()
+    train, test = task.subset(each.train), task.subset(each.test)
+    chosen, scores = choose(train, candidates, seed=seed, inner_folds=inner_folds)
+    thresholds = _thresholds(train, candidates[chosen], seed, inner_folds) if task.positive else {}
+    winner = candidates[chosen].fresh()
+    winner.fit(train, seed)
+    said = winner.predict_proba(test)
+    return RoundResult(
+        each.name,
+        [clip.key for clip in test.clips],
+        said.tolist(),
+        chosen,
+        scores,
+        thresholds,
+        time.perf_counter() - started,
+    )
+
+
+def _thresholds(train: Task, learner: Learner, seed: int, inner_folds: int) -> dict[str, float]:
+    positive = train.classes.index(train.positive)
+    scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
+    is_positive = np.asarray(train.targets()) == positive
+    return {str(rate): float(metrics.choose_threshold(scores, is_positive, rate)) for rate in FALSE_ALARM_RATES}
+
+
+def _each(
+    work: Callable[[Round], RoundResult], rounds: Sequence[Round], threads: int, title: str, progress: bool
+) -> list[RoundResult]:
+    bar = tqdm(total=len(rounds), desc=title, unit="fold", disable=None if progress else True)
+    with bar, ThreadPoolExecutor(min(threads, len(rounds))) as pool:
+        futures = [pool.submit(work, each) for each in rounds]
+        for future in futures:
+            future.add_done_callback(lambda _: bar.update())
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _predictions(task: Task, results: Sequence[RoundResult]) -> Predictions:
+    rows = [
+        (each, place, i) for each, result in zip(task.rounds, results, strict=True) for place, i in enumerate(each.test)
+    ]
+    rows.sort(key=lambda row: row[2])
+    by_name = {result.name: result for result in results}
+    clips = [task.clips[i] for _, _, i in rows]
+    targets = np.asarray(task.targets())
+    return Predictions(
+        clips=[clip.key for clip in clips],
+        paths=[clip.path for clip in clips],
+        starts=[clip.start for clip in clips],
+        ends=[clip.end for clip in clips],
+        groups=[clip.group for clip in clips],
+        folds=[each.name for each, _, _ in rows],
+        targets=targets[[i for _, _, i in rows]],
+        probabilities=np.array([by_name[each.name].probabilities[place] for each, place, _ in rows]),
+        classes=task.classes,
+    )
+
+
+def _about(
+    task: Task, candidates: Sequence[Learner], results: Sequence[RoundResult], bad: dict[Clip, str], seed: int
+) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "task": task.full_name,
+        "title": task.title,
+        "protocol": task.protocol,
+        "learner": dict(candidates[0].describe()),
+        "seed": seed,
+        "notes": list(task.notes),
+        "bad_clips": [{"clip": clip.key, "error": text} for clip, text in bad.items()],
+    }
+    if len(candidates) > 1:
+        about["learner"] = {
+            "candidates": str(len(candidates)),
+            "chosen": "on the training side of every fold",
+        }
+        about["selection"] = [
+            {
+                "fold": result.name,
+                "chosen": describe(candidates[result.chosen]),
+                "candidates": [
+                    {"learner": describe(learner), "score": score}
+                    for learner, score in zip(candidates, result.scores, strict=True)
+                ],
+            }
+            for result in results
+        ]
+    return about
+
+
+def _alarm(task: Task, predictions: Predictions, results: Sequence[RoundResult]) -> list[dict[str, Any]]:
+    positive = task.classes.index(task.positive)
+    scores = predictions.probabilities[:, positive]
+    is_positive = predictions.targets == positive
+    rows = []
+    for rate in FALSE_ALARM_RATES:
+        thresholds = {result.name: result.thresholds[str(rate)] for result in results}
+        flagged = scores >= np.array([thresholds[fold] for fold in predictions.folds])
+        rows.append(
+            {"max_false_alarm": rate, "thresholds": thresholds}
+            | metrics.alarm(flagged, is_positive, predictions.groups)
+        )
+    return rows
+
+
+def _identity(task: Task, candidates: Sequence[Learner], seed: int, inner_folds: int) -> str:
+    """A digest of everything a round depends on, so that a saved round is used for the same question only."""
+    asked = {
+        "clips": [asdict(clip) for clip in task.clips],
+        "classes": task.classes,
+        "candidates": [dict(learner.describe()) for learner in candidates],
+        "rounds": [asdict(each) for each in task.rounds],
+        "metric": task.metric,
+        "positive": task.positive,
+        "seed": seed,
+        "inner_folds": inner_folds,
+    }
+    return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _round_path(folder: Path, name: str) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return folder / "folds" / f"{safe}.json"
+
+
+def _save(folder: Path | None, result: RoundResult, identity: str) -> None:
+    if folder is not None:
+        write_json(_round_path(folder, result.name), {"identity": identity} | asdict(result))
+
+
+def _saved(folder: Path | None, each: Round, identity: str) -> RoundResult | None:
+    if folder is None:
+        return None
+    path = _round_path(folder, each.name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("identity") != identity:
+            return None
+        return RoundResult(**content)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ResultsError(f"{path} is not a saved fold ({error}); delete it and run again") from None

@@ -1,0 +1,102 @@
+"""Embeddings as tables for other tools: Parquet or CSV, one row per clip, or one per clip and moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from soundmark import embeddings
+from soundmark.encoders.base import Encoder
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import AudioError, SoundmarkError
+from soundmark.files import atomic_path
+from soundmark.tasks.base import Clip, Task
+
+_WRITERS = {".parquet": pyarrow.parquet.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
+
+
+def write_vectors(
+    task: Task, encoder: Encoder, pooling: str, path: str | os.PathLike[str], *,
+    workers: int | None = None, strict: bool = False, cache: bool = True,
+) -> tuple[int, dict[Clip, str]]:  # fmt: skip
+    """Write one row per clip: clip, label, group, fold, then one column per component of its vector.
+
+    Returns:
+        The number of rows, and the clips that could not be read with the reasons.
+    """
+    _check_suffix(path)
+    pool = Pooling(pooling)
+    known = embeddings.embed(task, encoder, pooling, workers=workers, strict=strict, cache=cache)
+    names = [f"{part}_{name}" for part in pool.names for name in _names(encoder, Pooling(part).output_dim(encoder.dim))]
+    table = pa.table(_labels(known.clips) | dict(zip(names, known.vectors.T, strict=True)))
+    _write(path, iter([table]))
+    return len(known.clips), known.bad
+
+
+def write_frames(
+    task: Task, encoder: Encoder, path: str | os.PathLike[str], *, workers: int | None = None, strict: bool = False
+) -> tuple[int, dict[Clip, str]]:
+    """Write one row per clip and moment: clip, label, group, fold, time in seconds, then the frame's components.
+
+    The table is written as it is made, so memory does not grow with the task.
+    """
+    _check_suffix(path)
+    bad: dict[Clip, str] = {}
+    rows = 0
+
+    def parts() -> Iterator[pa.Table]:
+        nonlocal rows
+        for clip, heard in embeddings.frames(task, encoder, workers=workers):
+            if isinstance(heard, str):
+                if strict:
+                    raise AudioError(heard)
+                bad[clip] = heard
+                continue
+            rows += len(heard)
+            times = clip.start + np.arange(len(heard)) * encoder.hop_seconds
+            columns: dict[str, Any] = _labels([clip] * len(heard)) | {"time": times}
+            yield pa.table(columns | dict(zip(_names(encoder, encoder.dim), heard.T, strict=True)))
+        if not rows:
+            raise SoundmarkError(
+                f"no clip of {task.full_name} could be encoded: {next(iter(bad.values()), 'it is empty')}"
+            )
+
+    _write(path, parts())
+    return rows, bad
+
+
+def _names(encoder: Encoder, width: int) -> list[str]:
+    if len(encoder.feature_names) == width:
+        return list(encoder.feature_names)
+    return [f"{i:04d}" for i in range(width)]
+
+
+def _labels(clips: Iterable[Clip]) -> dict[str, Any]:
+    listed = list(clips)
+    return {
+        "clip": [clip.key for clip in listed],
+        "label": ["|".join(clip.labels) for clip in listed],
+        "group": [clip.group for clip in listed],
+        "fold": [clip.fold for clip in listed],
+    }
+
+
+def _check_suffix(path: str | os.PathLike[str]) -> None:
+    if Path(path).suffix.lower() not in _WRITERS:
+        raise SoundmarkError(f"cannot tell the format of {path}: end its name in .parquet or .csv")
+
+
+def _write(path: str | os.PathLike[str], parts: Iterator[pa.Table]) -> None:
+    with atomic_path(path) as temporary:
+        first = next(parts)
+        with _WRITERS[Path(path).suffix.lower()](str(temporary), first.schema) as writer:
+            writer.write_table(first)
+            for part in parts:
+                writer.write_table(part)
