@@ -25,8 +25,8 @@ _CHUNK_CELLS = 400_000  # weights held at once; bounds the memory for tasks of a
 def group_index(groups: Sequence[str]) -> tuple[NDArray[np.intp], int]:
     """Number every clip's group from 0, an empty name being a group of its own; and how many groups there are."""
     names = [("group", group) if group else ("clip", i) for i, group in enumerate(groups)]
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return np.array([number[name] for name in names], dtype=np.intp), len(number)
+    place = {name: i for i, name in enumerate(sorted(set(names)))}  # sorted: the clips' order does not change a draw
+    return np.array([place[name] for name in names], dtype=np.intp), len(place)
 
 
 def cluster_weights(groups: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> Iterator[Floats]:

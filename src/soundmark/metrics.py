@@ -237,7 +237,7 @@ def summary(
         for name, value in scalars.items()
     }
     counts = confusion(targets, named(p), len(classes))
-    folds = _folds(predictions, groups, place, list(scalars))
+    folds = _folds(predictions, place, list(scalars))
     common = np.eye(len(classes))[np.full(len(targets), np.argmax(counts.sum(axis=1)))]
     chance = number(METRICS[metric](targets, common))
     found: dict[str, Any] = {
@@ -284,7 +284,7 @@ def _folds(
             {
                 "fold": fold,
                 "clips": len(here),
-                "groups": count_groups(groups, folds == fold),
+                "groups": count_groups(predictions.groups, folds == fold),
                 "metrics": {name: number(values[name][0]) for name in names},
             }
         )
