@@ -1,0 +1,85 @@
+"""Tasks: labelled collections of recordings and the protocols by which learners are measured on them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from soundmark.errors import TaskError
+from soundmark.spec import Spec, parse
+from soundmark.tasks import esc50, folder, toy
+from soundmark.tasks.base import Clip, Round, Task, check_leaks, fold_rounds, leak_notes, leaks, split_rounds
+from soundmark.tasks.view import View, load_view, views
+
+TASKS: dict[str, Callable[[Spec, bool], Task]] = {
+    "esc50": esc50.load,
+    "toy": toy.load,
+}
+
+
+def load(text: str, *, allow_partial: bool = False) -> Task:
+    """The task of this name, through its view where one is named.
+
+    Args:
+        text: `esc50`, `esc50:danger`, `toy?clips=8`, the path of a folder (a folder per class inside) or of a CSV or
+            Parquet manifest; behind a colon the name of a shipped view or the path of a view's TOML file. A name in
+            `TASKS` is that task even where a folder is called the same: write `./toy` for the folder.
+        allow_partial: take an incomplete data set, with a note, instead of raising.
+
+    Raises:
+        TaskError: if there is no such task or view, or its data are not there or not usable.
+        SpecError: if the text is not in the grammar, or a setting is unknown.
+        LeakError: if a group straddles the given folds of a user's own table.
+    """
+    name = text.strip().partition(":")[0].partition("?")[0]
+    if name in TASKS:
+        spec = parse(text)
+        if spec.layer:
+            raise TaskError(f"{text!r}: a task has no layers")
+        task, view = TASKS[name](spec, allow_partial), spec.view
+    else:
+        path, view, settings = _split_path(text.strip())
+        task = folder.load(path, settings, allow_partial)
+    return load_view(view, name if name in TASKS else "folder").apply(task) if view else task
+
+
+def _split_path(text: str) -> tuple[Path, str, str]:
+    """Path, view and settings of a user's own collection. Windows paths hold colons, so what exists decides."""
+    text = text.removeprefix("folder:")
+    for whole, settings in _cuts(text, "?"):
+        for path, view in _cuts(whole, ":"):
+            if path and Path(path).expanduser().exists():
+                return Path(path).expanduser(), view, settings
+    name = text.partition(":")[0].partition("?")[0]
+    near = difflib.get_close_matches(name, TASKS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise TaskError(
+        f"there is no task, folder or manifest {text!r}{hint}; the tasks are {', '.join(sorted(TASKS))}, and your own "
+        "recordings are the path of a folder (with a folder per class) or of a .csv or .parquet manifest"
+    )
+
+
+def _cuts(text: str, mark: str) -> Iterator[tuple[str, str]]:
+    """The text whole, then cut in two at each mark, the longest left part first."""
+    yield text, ""
+    place = len(text)
+    while (place := text.rfind(mark, 0, place)) != -1:
+        yield text[:place], text[place + 1 :]
+
+
+__all__ = [
+    "TASKS",
+    "Clip",
+    "Round",
+    "Task",
+    "View",
+    "check_leaks",
+    "fold_rounds",
+    "leak_notes",
+    "leaks",
+    "load",
+    "load_view",
+    "split_rounds",
+    "views",
+]
