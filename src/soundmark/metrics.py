@@ -272,9 +272,7 @@ def summary(
     return found
 
 
-def _folds(
-    predictions: Predictions, groups: Sequence[str], place: int | None, names: list[str]
-) -> list[dict[str, Any]]:
+def _folds(predictions: Predictions, place: int | None, names: list[str]) -> list[dict[str, Any]]:
     folds = np.asarray(predictions.folds, dtype=str)
     found = []
     for fold in sorted(set(predictions.folds), key=lambda name: (len(name), name)):
