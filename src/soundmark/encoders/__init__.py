@@ -1,0 +1,39 @@
+"""Encoders by name: `logmel?hop=256&bands=128`, joined with `+`.
+
+A new encoder is a function from a parsed name to an `Encoder`, and one line in `ENCODERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from soundmark.encoders.base import Encoder
+from soundmark.encoders.joined import Joined
+from soundmark.encoders.spectral import linear, logfreq, logmel, mfcc
+from soundmark.spec import Spec, lookup, parse_joined
+
+ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
+    "linear": linear,
+    "logfreq": logfreq,
+    "logmel": logmel,
+    "mfcc": mfcc,
+}
+"""Every encoder by name."""
+
+
+def load(text: str) -> Encoder:
+    """The encoder that `text` names, ready to listen.
+
+    Args:
+        text: a name with settings, such as `logmel?window=1024&hop=320`, or several joined with `+`, whose frames are
+            then put side by side; they must agree on rate and hop.
+
+    Raises:
+        SpecError: for an unknown name or setting, a value out of bounds, or parts that do not fit together.
+    """
+    parts = [lookup("encoder", spec.name, ENCODERS)(spec) for spec in parse_joined(text)]
+    encoder = parts[0] if len(parts) == 1 else Joined(parts)
+    return encoder.eval().requires_grad_(False)
+
+
+__all__ = ["ENCODERS", "Encoder", "load"]

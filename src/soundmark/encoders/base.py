@@ -1,4 +1,4 @@
-"""The encoder contract: waveforms in, one vector per moment out; and pooling those moments into one vector."""
+"""The encoder contract: waveforms in, one vector per moment out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from soundmark.audio import WindowPolicy
+from soundmark.errors import AudioError
 
 
 class Encoder(nn.Module):
@@ -38,6 +39,9 @@ class Encoder(nn.Module):
 
         Returns:
             (batch, frames, dim) float32. A clip's frames do not depend on its neighbours in the batch.
+
+        Raises:
+            AudioError: if the waveforms are not (batch, samples) or too short.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
@@ -50,5 +54,22 @@ class Encoder(nn.Module):
         """How a clip becomes this encoder's input: any length from `min_seconds` up, short ones zero-filled."""
         return WindowPolicy(min_seconds=self.min_seconds)
 
+    @property
+    def min_samples(self) -> int:
+        """`min_seconds` in samples."""
+        return round(self.min_seconds * self.sample_rate)
 
-__all__ = ["Encoder", "nn", "torch"]
+    def require_input(self, waveforms: Tensor) -> None:
+        """Refuse what `encode` cannot take; for subclasses to call first.
+
+        Raises:
+            AudioError: if the waveforms are not (batch, samples) or too short.
+        """
+        if waveforms.dim() != 2:
+            raise AudioError(f"{self.spec} takes waveforms of shape (batch, samples), not {tuple(waveforms.shape)}")
+        # A traced graph must stay free of conditions on its input's length; the window policy guards it there.
+        if not torch.compiler.is_exporting() and waveforms.shape[1] < self.min_samples:
+            raise AudioError(
+                f"{self.spec} needs at least {self.min_samples} samples at {self.sample_rate} Hz, not "
+                f"{waveforms.shape[1]}: fill short clips first, as the encoder's policy does"
+            )

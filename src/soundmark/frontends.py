@@ -1,0 +1,207 @@
+"""Spectrograms as torch modules: one definition for training, features and the exported graph.
+
+Frames are centred: frame `i` looks at `window` samples around sample `i * hop`, and outside the clip there is silence
+(librosa's `center=True, pad_mode="constant"`). Frames are made of a clip's own samples only, never of its neighbours in
+the batch, and everything can be traced into an ONNX graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from soundmark.errors import SpecError
+
+POWER_FLOOR = 1e-10
+"""Power below which a band counts as silent; -100 dB, as in librosa's `power_to_db`."""
+
+_COLUMNS = 16  # one AVX-512 register of float32: matrix kernels slow down when a block's width is not a multiple of it
+
+
+class PowerSpectrogram(nn.Module):
+    """Squared magnitude of the short-time Fourier transform under a periodic Hann window.
+
+    Args:
+        window: samples under the window, and length of the transform.
+        hop: samples between frames.
+        pad_mode: what lies beyond the clip's ends: `constant` (silence) or `reflect`.
+    """
+
+    hann: Tensor
+
+    def __init__(self, window: int, hop: int, pad_mode: str = "constant") -> None:
+        super().__init__()
+        self.window, self.hop, self.pad_mode = window, hop, pad_mode
+        self.bins = window // 2 + 1
+        self.register_buffer("hann", torch.hann_window(window, periodic=True), persistent=False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Power of (batch, samples) waveforms as (batch, frames, bins).
+
+        There are `1 + samples // hop` frames (with an odd window, `1 + (samples - 1) // hop`).
+        """
+        padded = functional.pad(waveforms, (self.window // 2, self.window // 2), mode=self.pad_mode)
+        spectrum = torch.stft(padded, self.window, self.hop, window=self.hann, center=False, return_complex=True)
+        # torch keeps a frame's bins side by side under a transposed view, so turning it back costs nothing; and
+        # squaring the whole block first is three times quicker than squaring two strided halves.
+        squares = torch.view_as_real(spectrum.transpose(1, 2)).square()
+        return squares[..., 0] + squares[..., 1]
+
+
+class Filterbank(nn.Module):
+    """Bands as weighted sums of bins: a product with a matrix most of whose entries are zero.
+
+    Neighbouring bands are multiplied together as one small dense block over the bins they reach, which skips most of
+    the zeros: three times quicker than the full product for 64 mel bands.
+
+    Args:
+        weights: (bands, bins), not negative.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.bands, self.bins = weights.shape
+        self.ranges: list[tuple[int, int]] = []
+        for first in range(0, self.bands, _COLUMNS):
+            block = weights[first : first + _COLUMNS]
+            reached = block.ne(0).any(0).nonzero().flatten()
+            low, high = int(reached[0]), int(reached[-1]) + 1
+            block = functional.pad(block[:, low:high].T, (0, _COLUMNS - block.shape[0])).contiguous()
+            self.register_buffer(f"block{len(self.ranges)}", block, persistent=False)
+            self.ranges.append((low, high))
+
+    def forward(self, power: Tensor) -> Tensor:
+        """Bands of (batch, frames, bins) as (batch, frames, bands)."""
+        blocks = [
+            power[..., low:high] @ self.get_buffer(f"block{index}") for index, (low, high) in enumerate(self.ranges)
+        ]
+        bands = torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
+        return bands if bands.shape[-1] == self.bands else bands[..., : self.bands]
+
+
+def decibels(power: Tensor, floor: float = POWER_FLOOR) -> Tensor:
+    """`10 log10(max(power, floor))`: librosa's `power_to_db(ref=1, amin=floor, top_db=None)`."""
+    return 10.0 * torch.log10(power.clamp_min(floor))
+
+
+def bin_frequencies(rate: int, window: int) -> NDArray[np.float64]:
+    """Centre of every bin of a transform of `window` samples, Hz."""
+    return np.arange(window // 2 + 1, dtype=np.float64) * (rate / window)
+
+
+def mel_weights(rate: int, window: int, bands: int, fmin: float, fmax: float) -> Tensor:
+    """Triangles on Slaney's mel scale, each of unit area: librosa's `filters.mel` at its defaults.
+
+    Returns:
+        (bands, bins) float32.
+
+    Raises:
+        SpecError: if a band is so narrow that no bin falls under it.
+    """
+    from librosa.filters import mel
+
+    with warnings.catch_warnings():  # that some bands are empty is an error of ours, below
+        warnings.filterwarnings("ignore", message="Empty filters detected")
+        weights = mel(sr=rate, n_fft=window, n_mels=bands, fmin=fmin, fmax=fmax)
+    return _no_band_empty(weights, rate, window)
+
+
+def log_frequencies(rate: int, bands: int, fmin: float, fmax: float, per_octave: int) -> NDArray[np.float64]:
+    """Centres `fmin * 2 ** (k / per_octave)`, Hz; with `bands=0` as many as stay, with the next one, within `fmax`.
+
+    Raises:
+        SpecError: if the bands asked for reach beyond `fmax`.
+    """
+    fitting = math.floor(per_octave * math.log2(fmax / fmin) + 1e-9)
+    if bands > fitting or fitting < 1:
+        raise SpecError(
+            f"{bands or 1} bands of 1/{per_octave} octave from {fmin:g} Hz reach beyond {fmax:g} Hz: "
+            f"use at most bands={fitting}, a lower fmin or a higher rate"
+        )
+    return fmin * 2.0 ** (np.arange(bands or fitting) / per_octave)
+
+
+def log_frequency_weights(rate: int, window: int, bands: int, fmin: float, fmax: float, per_octave: int) -> Tensor:
+    """Triangles evenly spaced in log frequency, each the weighted mean of the bins under it.
+
+    Band k rises from the centre before it to its own and falls to the next one. Where bands are closer than bins (the
+    lowest octaves), the triangle is widened to one bin's spacing on either side, which interpolates between
+    the two nearest bins, so that no band is empty.
+
+    Returns:
+        (bands, bins) float32; every row sums to one.
+    """
+    centres = log_frequencies(rate, bands, fmin, fmax, per_octave)[:, None]
+    step = 2.0 ** (1.0 / per_octave)
+    spacing = rate / window
+    below = np.maximum(centres - centres / step, spacing)
+    above = np.maximum(centres * step - centres, spacing)
+    offset = bin_frequencies(rate, window) - centres
+    weights = np.maximum(0.0, 1.0 - np.where(offset < 0, -offset / below, offset / above))
+    return _no_band_empty(weights / weights.sum(1, keepdims=True), rate, window)
+
+
+def linear_range(rate: int, window: int, fmin: float, fmax: float) -> tuple[int, int]:
+    """First bin and one past the last bin within [fmin, fmax]."""
+    inside = np.flatnonzero(
+        (bin_frequencies(rate, window) >= fmin) & (bin_frequencies(rate, window) <= fmax * (1 + 1e-9))
+    )
+    if not inside.size:
+        raise SpecError(f"no bin of a window of {window} samples lies between {fmin:g} and {fmax:g} Hz")
+    return int(inside[0]), int(inside[-1]) + 1
+
+
+def linear_weights(rate: int, window: int, bands: int, fmin: float, fmax: float) -> Tensor:
+    """Bands of equal width in Hz: the bins within [fmin, fmax] cut into `bands` runs as even as can be, each averaged.
+
+    Returns:
+        (bands, bins) float32; every row sums to one. With `bands=0` every bin is its own band.
+
+    Raises:
+        SpecError: if there are more bands than bins.
+    """
+    low, high = linear_range(rate, window, fmin, fmax)
+    bands = bands or high - low
+    if bands > high - low:
+        raise SpecError(f"{bands} bands do not fit {high - low} bins: use fewer bands or a longer window")
+    edges = np.rint(np.linspace(low, high, bands + 1)).astype(int)
+    weights = np.zeros((bands, window // 2 + 1))
+    for band, (start, end) in enumerate(itertools.pairwise(edges)):
+        weights[band, start:end] = 1.0 / (end - start)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def chroma_weights(rate: int, window: int) -> Tensor:
+    """Twelve pitch classes from C: librosa's `filters.chroma` at its defaults, with no tuning (12, bins) float32."""
+    from librosa.filters import chroma
+
+    return torch.from_numpy(chroma(sr=rate, n_fft=window, tuning=0.0).astype(np.float32))
+
+
+def cosine_weights(bands: int, coefficients: int) -> Tensor:
+    """The orthonormal type-II cosine transform that turns log bands into cepstral coefficients.
+
+    Returns:
+        (bands, coefficients) float32, to be multiplied from the right.
+    """
+    band = np.arange(bands)[:, None] + 0.5
+    weights = np.cos(np.pi / bands * band * np.arange(coefficients)) * np.sqrt(2.0 / bands)
+    weights[:, 0] /= np.sqrt(2.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _no_band_empty(weights: NDArray[np.floating], rate: int, window: int) -> Tensor:
+    empty = np.flatnonzero(weights.max(axis=1) <= 0)
+    if empty.size:
+        raise SpecError(
+            f"{empty.size} of {len(weights)} bands are narrower than the bins of a window of {window} samples at "
+            f"{rate} Hz and would hear nothing: use fewer bands or a longer window"
+        )
+    return torch.from_numpy(weights.astype(np.float32))
