@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from soundmark.calibration import BINS, Ints, Score, binned, calibration_error, log_loss, reliability
-from soundmark.detection import alarm, average_precision, choose_threshold, curves, recall_at, roc_auc
+from soundmark.detection import CURVE_POINTS, alarm, average_precision, choose_threshold, curves, recall_at, roc_auc
 from soundmark.errors import ResultsError
 from soundmark.intervals import (
     LEVEL,
@@ -335,6 +335,7 @@ def _confused_pairs(counts: Floats, classes: Sequence[str]) -> list[dict[str, An
 
 
 __all__ = [
+    "CURVE_POINTS",
     "METRICS",
     "accuracy",
     "alarm",

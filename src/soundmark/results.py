@@ -281,10 +281,10 @@ def compare(
         n: number of resamples.
 
     Returns:
-        `a`, `b` {name, value}; `metric`; `clips`, `groups`, how many; `difference` {value, low, high} with a 95 %
-        interval resampling whole groups; `both_right`, `only_a`, `only_b`, `both_wrong`, clips; `mcnemar` {exact,
-        mid_p} and `permutation`, p-values (see `soundmark.intervals`; the latter swaps whole groups);
-        `notes`, what to bear in mind.
+        `a`, `b` {name, value}; `metric`, of the first run's headline; `clips`, `groups`, how many; `difference` (b - a)
+        with `low` and `high`, its 95 % interval, whole groups resampled; `both_right`, `only_a`, `only_b`,
+        `both_wrong`, clips; `mcnemar` {p, exact}, p being the mid-p value, and `permutation` {p}, which swaps whole
+        groups (see `soundmark.intervals`); `notes`, what to bear in mind.
 
     Raises:
         ResultsError: if the runs do not hold the same clips, labels and classes; the message says how they differ.
@@ -308,13 +308,14 @@ def compare(
         "metric": metric,
         "clips": len(targets),
         "groups": group_index(groups)[1],
-        "difference": {"value": difference, **interval_of(difference, *bounds(np.concatenate(draws)), None)},
+        "difference": difference,
+        **interval_of(difference, *bounds(np.concatenate(draws)), None),
         "both_right": int(np.sum(right_a & right_b)),
         "only_a": test["only_a"],
         "only_b": test["only_b"],
         "both_wrong": int(np.sum(~right_a & ~right_b)),
-        "mcnemar": {"exact": test["exact"], "mid_p": test["mid_p"]},
-        "permutation": paired_permutation(right_a, right_b, groups, seed=seed),
+        "mcnemar": {"p": test["mid_p"], "exact": test["exact"]},
+        "permutation": {"p": paired_permutation(right_a, right_b, groups, seed=seed)},
         "notes": _notes(a, b, order),
     }
 
