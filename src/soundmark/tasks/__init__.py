@@ -49,7 +49,7 @@ def _split_path(text: str) -> tuple[Path, str, str]:
     text = text.removeprefix("folder:")
     for whole, settings in _cuts(text, "?"):
         for path, view in _cuts(whole, ":"):
-            if path and Path(path).expanduser().exists():
+            if path and "?" not in view and Path(path).expanduser().exists():
                 return Path(path).expanduser(), view, settings
     name = text.partition(":")[0].partition("?")[0]
     near = difflib.get_close_matches(name, TASKS, n=1)

@@ -29,8 +29,9 @@ Synthesiser = Callable[[np.random.Generator, np.random.Generator, int], np.ndarr
 def load(spec: Spec, allow_partial: bool = False) -> Task:
     """The task; clips that are not in the cache yet are made.
 
-    Settings: `clips` per class (4 to 200; ten or more make five folds), `seconds` of a clip (0.5 to 10), `seed` (another
-    collection of the same kind). Two clips are takes of one recipe (the same siren, heard twice), and that is a group.
+    Settings: `clips` per class (4 to 200; ten or more make five folds), `seconds` of a clip (0.5 to 10), `seed`
+    (another collection of the same kind). Two clips are takes of one recipe (the same siren, heard twice), and a
+    recipe is a group.
 
     Raises:
         SpecError: if a setting is unknown or out of range.
@@ -192,14 +193,15 @@ def engine(voice: np.random.Generator, moment: np.random.Generator, samples: int
     weights = voice.uniform(0.2, 1, 12) / np.arange(1, 13) ** voice.uniform(0.3, 1.2)
     hum = sum((w * _tone(base * (n + 1), samples) for n, w in enumerate(weights)), np.zeros(samples))
     strokes = np.maximum(0, _tone(base / 2, samples)) ** 4
-    return hum + voice.uniform(0.2, 1.5) * strokes * _band(moment.standard_normal(samples), 100, 3000)
+    growl: np.ndarray = strokes * _band(moment.standard_normal(samples), 100, 3000)
+    return hum + voice.uniform(0.2, 1.5) * growl
 
 
 def alarm_clock(voice: np.random.Generator, moment: np.random.Generator, samples: int) -> np.ndarray:
     """Bursts of quick, buzzing pulses of a high tone with odd overtones."""
     pitch, rate = voice.uniform(1500, 3200), voice.uniform(7, 14)
     gate = (_swing(rate, moment, samples) > 0) & (_swing(voice.uniform(0.8, 2), moment, samples) > -0.4)
-    return gate * (_tone(pitch, samples) + voice.uniform(0.1, 0.5) * _tone(min(3 * pitch, 7800), samples))
+    return np.asarray(gate * (_tone(pitch, samples) + voice.uniform(0.1, 0.5) * _tone(min(3 * pitch, 7800), samples)))
 
 
 def wind(voice: np.random.Generator, moment: np.random.Generator, samples: int) -> np.ndarray:
@@ -207,7 +209,8 @@ def wind(voice: np.random.Generator, moment: np.random.Generator, samples: int) 
     gust = 1 + 0.8 * _swing(voice.uniform(0.2, 1.2), moment, samples)
     noise = _band(coloured_noise(moment, samples, voice.uniform(0.6, 1.6)), 60, voice.uniform(400, 2500))
     whistle = _band(moment.standard_normal(samples), 400, 900) * gust
-    return gust * noise / float(noise.std()) + voice.uniform(0, 0.4) * whistle
+    swell: np.ndarray = gust * noise / float(noise.std())
+    return swell + voice.uniform(0, 0.4) * whistle
 
 
 def footsteps(voice: np.random.Generator, moment: np.random.Generator, samples: int) -> np.ndarray:
