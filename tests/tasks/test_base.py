@@ -39,13 +39,13 @@ def test_a_group_leaks_when_its_label_is_on_both_sides():
 
 def test_a_leak_of_our_own_making_is_an_error_and_an_official_one_a_note():
     rows = [("a", "g", "1"), ("a", "g", "2"), ("b", "h", "1"), ("b", "i", "2")]
-    with pytest.raises(LeakError, match=r"1 groups stand on both sides of round '1': g \(1 test clips\)"):
+    with pytest.raises(LeakError, match=r"1 group on both sides of round '1': g \(1 test clip\)"):
         check_leaks(task_of(rows))
     official = task_of(rows, official=True)
     check_leaks(official)
     assert leak_notes(official) == (
         "The split leaks: 2 of 4 clips are tested by a learner trained on clips of the same group and class "
-        "(1 groups: g).",
+        "(1 group: g).",
     )
     assert leak_notes(task_of(rows[2:])) == ()
 

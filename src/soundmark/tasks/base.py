@@ -161,6 +161,11 @@ def split_rounds(
     return (sides,)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 clip, 2 clips."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def leaks(task: Task, round: Round, *, any_label: bool = False) -> dict[str, tuple[int, ...]]:
     """Groups on both sides of a round, each with the test clips (positions in the task) that it gives away.
 
@@ -194,11 +199,13 @@ def check_leaks(task: Task) -> None:
     for part in task.rounds:
         found = leaks(task, part, any_label=True)
         if found:
-            listed = "; ".join(f"{group} ({len(clips)} test clips)" for group, clips in list(found.items())[:10])
+            listed = "; ".join(
+                f"{group} ({counted(len(clips), 'test clip')})" for group, clips in list(found.items())[:10]
+            )
             more = f" and {len(found) - 10} more" if len(found) > 10 else ""
             raise LeakError(
-                f"{task.full_name}: {len(found)} groups stand on both sides of round {part.name!r}: {listed}{more}; "
-                "give all clips of a group the same fold or split"
+                f"{task.full_name}: {counted(len(found), 'group')} on both sides of round {part.name!r}: "
+                f"{listed}{more}; give all clips of a group the same fold or split"
             )
 
 
@@ -212,5 +219,5 @@ def leak_notes(task: Task) -> tuple[str, ...]:
     listed = ", ".join(groups[:10]) + (", ..." if len(groups) > 10 else "")
     return (
         f"The split leaks: {len(clips)} of {len(task.clips)} clips are tested by a learner trained on clips of "
-        f"the same group and class ({len(groups)} groups: {listed}).",
+        f"the same group and class ({counted(len(groups), 'group')}: {listed}).",
     )

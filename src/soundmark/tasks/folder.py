@@ -19,7 +19,7 @@ from soundmark.errors import LeakError, SoundmarkError, TaskError
 from soundmark.files import file_digest
 from soundmark.spec import Spec, parse, take
 from soundmark.tasks import manifest
-from soundmark.tasks.base import Clip, Round, Task, check_leaks, fold_rounds, split_rounds
+from soundmark.tasks.base import Clip, Round, Task, check_leaks, counted, fold_rounds, split_rounds
 
 DEFAULTS = {"folds": 5, "seed": 0}
 
@@ -119,10 +119,10 @@ def _scan_classes(root: Path, folders: Iterable[Path], fold: str) -> tuple[list[
             empty.append(folder.relative_to(root).as_posix())
     notes = []
     if other:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in other.most_common(5))
-        notes.append(f"{sum(other.values())} files are no recordings by their endings and were left out: {kinds}.")
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items())[:5])
+        notes.append(f"Left out, being no recordings by their endings: {kinds}.")
     if empty:
-        notes.append(f"{len(empty)} folders hold no recordings: {_listed(empty)}.")
+        notes.append(f"Left out, holding no recordings: {counted(len(empty), 'folder')} ({_listed(empty)}).")
     return clips, notes
 
 
@@ -143,12 +143,10 @@ def _loose_notes(root: Path, loose: Sequence[str]) -> list[str]:
     if (root / "meta" / "esc50.csv").is_file():
         raise TaskError(f"{root} is ESC-50: put its parent folder into SOUNDMARK_DATA and use the task esc50")
     tables = [name for name in loose if Path(name).suffix.lower() in manifest.SUFFIXES]
-    notes = (
-        [f"{root.name}/{tables[0]} was not read: to go by it, name the table instead of the folder."] if tables else []
-    )
+    notes = [f"Not read: {tables[0]}; to go by it, name the table instead of the folder."] if tables else []
     sounds = [name for name in loose if _is_audio(name)]
     if sounds:
-        notes.append(f"{len(sounds)} recordings lie in no class's folder and were left out: {_listed(sounds)}.")
+        notes.append(f"Left out, lying in no class's folder: {counted(len(sounds), 'recording')} ({_listed(sounds)}).")
     return notes
 
 
@@ -207,14 +205,14 @@ def _group(root: Path, clips: Sequence[Clip], grouped: bool) -> tuple[list[Clip]
     notes = []
     if copies:
         notes.append(
-            f"{sum(map(len, copies))} files are copies of {len(copies)} recordings, and each recording is one group: "
-            f"{_listed([' = '.join(paths) for paths in copies], 3)}."
+            f"Copies, each recording with its copies being one group: {counted(sum(map(len, copies)), 'file')} "
+            f"of {counted(len(copies), 'recording')} ({_listed([' = '.join(paths) for paths in copies], 3)})."
         )
     torn = [paths for paths in copies if len(set().union(*(labels_of[path] for path in paths))) > 1]
     if torn:
         notes.append(
-            f"{len(torn)} recordings are there under several labels, of which one at most is right: "
-            f"{_listed([' = '.join(paths) for paths in torn], 3)}."
+            f"Under several labels, of which one at most is right: {counted(len(torn), 'recording')} "
+            f"({_listed([' = '.join(paths) for paths in torn], 3)})."
         )
     return [replace(clip, group=find(clip.group)) for clip in named], notes
 
