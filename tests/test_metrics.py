@@ -34,8 +34,8 @@ def predictions(targets, probabilities, *, groups=None, folds=None, classes=None
     )
 
 
-def sure(named: list[int], classes: int) -> np.ndarray:
-    return np.eye(classes)[named]
+def sure(predicted: list[int], classes: int) -> np.ndarray:
+    return np.eye(classes)[predicted]
 
 
 @st.composite
@@ -55,14 +55,14 @@ def test_scores_of_a_worked_example():
     # a: 3 clips, 2 right, 1 called b; b: 2 clips, 1 right, 1 called c; c: 1 clip, called a
     targets = np.array([0, 0, 0, 1, 1, 2])
     p = sure([0, 0, 1, 1, 2, 0], 3)
-    assert metrics.confusion(targets, metrics.named(p), 3).tolist() == [[2, 1, 0], [0, 1, 1], [1, 0, 0]]
+    assert metrics.confusion(targets, metrics.predicted(p), 3).tolist() == [[2, 1, 0], [0, 1, 1], [1, 0, 0]]
     assert metrics.accuracy(targets, p) == pytest.approx(3 / 6)
     assert metrics.balanced_accuracy(targets, p) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert metrics.macro_recall(targets, p) == metrics.balanced_accuracy(targets, p)
     assert metrics.macro_precision(targets, p) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert metrics.macro_f1(targets, p) == pytest.approx((4 / 6 + 2 / 4 + 0) / 3)
     rows = metrics.per_class(targets, p, ("a", "b", "c"))
-    assert rows[1] == {"label": "b", "clips": 2, "named": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+    assert rows[1] == {"label": "b", "clips": 2, "predicted": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5}
 
 
 def test_a_class_without_clips_is_left_out_of_the_mean_and_undefined_in_the_table():
@@ -70,7 +70,7 @@ def test_a_class_without_clips_is_left_out_of_the_mean_and_undefined_in_the_tabl
     assert metrics.balanced_accuracy(targets, p) == pytest.approx(0.75)
     assert metrics.macro_f1(targets, p) == pytest.approx((2 / 3 + 1) / 2)
     empty = metrics.per_class(targets, p, tuple("abcd"))[2]
-    assert (empty["clips"], empty["named"], empty["recall"], empty["f1"]) == (0, 1, None, None)
+    assert (empty["clips"], empty["predicted"], empty["recall"], empty["f1"]) == (0, 1, None, None)
 
 
 def test_log_loss_takes_probabilities_that_do_not_sum_to_one():
@@ -256,7 +256,7 @@ def test_summary_says_everything_and_is_json():
         {"mean": 2 / 3, "std": np.std([1, 1 / 3], ddof=1), "min": 1 / 3, "max": 1.0}
     )
     assert found["confusion"] == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
-    assert found["confused_pairs"][0] == {"truth": "a", "named": "b", "clips": 1, "share": 0.5}
+    assert found["confused_pairs"][0] == {"truth": "a", "predicted": "b", "clips": 1, "share": 0.5}
     assert found["per_class"][0]["groups"] == 1
     assert "two_class" not in found
 

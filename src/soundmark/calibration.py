@@ -41,7 +41,7 @@ def _bins(probabilities: Floats, bins: int) -> tuple[Floats, Ints]:
 
 
 def binned(targets: Ints, probabilities: Floats, weights: Floats | None, bins: int) -> tuple[Floats, Floats, Floats]:
-    """Sums over each bin, (k, bins), of: clips, confidence, clips named rightly."""
+    """Sums over each bin, (k, bins), of: clips, confidence, clips predicted rightly."""
     weights = np.ones((1, len(targets))) if weights is None else weights
     confidence, place = _bins(probabilities, bins)
     right = (np.argmax(probabilities, axis=1) == targets).astype(np.float64)
@@ -52,9 +52,9 @@ def binned(targets: Ints, probabilities: Floats, weights: Floats | None, bins: i
 def calibration_error(
     targets: Ints, probabilities: Floats, weights: Floats | None = None, *, bins: int = BINS
 ) -> Score:
-    """Expected calibration error of the named class (Naeini et al. 2015; Guo et al. 2017), equal-width bins.
+    """Expected calibration error of the predicted class (Naeini et al. 2015; Guo et al. 2017), equal-width bins.
 
-    The mean over clips of how far apart the confidence and the share named rightly are in the clip's bin.
+    The mean over clips of how far apart the confidence and the share predicted rightly are in the clip's bin.
     """
     clips, confidence, right = binned(targets, probabilities, weights, bins)
     error = np.abs(confidence - right).sum(axis=1) / clips.sum(axis=1)

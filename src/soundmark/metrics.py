@@ -1,7 +1,7 @@
 """Scores of predictions, each with its uncertainty.
 
 Every metric is called as `metric(targets, probabilities, weights=None)`: targets (n,) class numbers, probabilities
-(n, classes), and, for resampling, weights (k, n), which give k values instead of one. The class named is the one of
+(n, classes), and, for resampling, weights (k, n), which give k values instead of one. The class predicted is that of
 highest probability, the first of equals.
 
 Probabilities of a clip need not sum to one; log loss and calibration, which are about distributions, divide by the sum.
@@ -45,11 +45,11 @@ PAIRS = 20
 
 
 def confusion(targets: Ints, predictions: Ints, n: int, weights: Floats | None = None) -> Floats:
-    """Count clips by true class (rows) and named class (columns).
+    """Count clips by true class (rows) and predicted class (columns).
 
     Args:
         targets: (clips,) true classes, 0 to n - 1.
-        predictions: (clips,) named classes.
+        predictions: (clips,) predicted classes.
         n: number of classes.
         weights: (k, clips), or None for each clip once.
 
@@ -65,7 +65,7 @@ def confusion(targets: Ints, predictions: Ints, n: int, weights: Floats | None =
     return counts.astype(np.float64).reshape(k, n, n)
 
 
-def named(probabilities: Floats) -> Ints:
+def predicted(probabilities: Floats) -> Ints:
     """The class of highest probability of each clip, the first of equals: (n, classes) to (n,)."""
     return np.asarray(np.argmax(probabilities, axis=1))
 
@@ -100,11 +100,11 @@ def _from_counts(counts: Floats) -> dict[str, Score]:
 
 
 def _counted(name: str, targets: Ints, probabilities: Floats, weights: Floats | None) -> Score:
-    return _from_counts(confusion(targets, named(probabilities), probabilities.shape[1], weights))[name]
+    return _from_counts(confusion(targets, predicted(probabilities), probabilities.shape[1], weights))[name]
 
 
 def accuracy(targets: Ints, probabilities: Floats, weights: Floats | None = None) -> Score:
-    """Share of clips whose named class is the true one."""
+    """Share of clips whose predicted class is the true one."""
     return _counted("accuracy", targets, probabilities, weights)
 
 
@@ -114,7 +114,7 @@ def balanced_accuracy(targets: Ints, probabilities: Floats, weights: Floats | No
 
 
 def macro_precision(targets: Ints, probabilities: Floats, weights: Floats | None = None) -> Score:
-    """Mean of the classes' precisions; a class never named counts 0, a class without a clip is left out."""
+    """Mean of the classes' precisions; a class never predicted counts 0, a class without a clip is left out."""
     return _counted("macro_precision", targets, probabilities, weights)
 
 
@@ -129,14 +129,14 @@ def macro_f1(targets: Ints, probabilities: Floats, weights: Floats | None = None
 
 
 def per_class(targets: Ints, probabilities: Floats, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """For each class its `label`, number of `clips`, how often it was `named`, `precision`, `recall`, `f1`."""
-    counts = confusion(targets, named(probabilities), len(classes))
+    """For each class its `label`, number of `clips`, how often it was `predicted`, `precision`, `recall`, `f1`."""
+    counts = confusion(targets, predicted(probabilities), len(classes))
     by_class = _by_class(counts)
     return [
         {
             "label": label,
             "clips": int(counts[c].sum()),
-            "named": int(counts[:, c].sum()),
+            "predicted": int(counts[:, c].sum()),
             **{name: number(values[c]) for name, values in by_class.items()},
         }
         for c, label in enumerate(classes)
@@ -167,7 +167,7 @@ def score(name: str, targets: Ints, probabilities: Floats) -> float:
 
 def _measure(targets: Ints, probabilities: Floats, weights: Floats, positive: int | None) -> dict[str, Floats]:
     """Every metric for each row of weights (k, n): (k,), or (k, classes) and (k, bins) for the two tables."""
-    counts = confusion(targets, named(probabilities), probabilities.shape[1], weights)
+    counts = confusion(targets, predicted(probabilities), probabilities.shape[1], weights)
     clips, _, right = binned(targets, probabilities, weights, BINS)
     found = _from_counts(counts) | {
         "log_loss": log_loss(targets, probabilities, weights),
@@ -200,8 +200,8 @@ def summary(
         `metrics` {name: {value, low, high}}, over all clips at once, with 95 % intervals;
         `folds` [{fold, clips, groups, metrics: {name: value}}] and `over_folds` {name: {mean, std, min, max}}, std
         being that of a sample, None for one fold;
-        `per_class` [{label, clips, groups, named, precision, recall, recall_low, recall_high, f1, f1_low, f1_high}];
-        `confusion`, counts, rows the truth; `confused_pairs` [{truth, named, clips, share}], the commonest first, share
+        `per_class` [{label, clips, groups, predicted, precision, recall, recall_low, recall_high, f1, f1_low, f1_high}];
+        `confusion`, counts, rows the truth; `confused_pairs` [{truth, predicted, clips, share}], the commonest first, share
         being that of the true class's clips;
         `calibration` {ece, bins: [{low, high, clips, confidence, accuracy, accuracy_low, accuracy_high}]};
         with two classes, `two_class` {positive, negative, prevalence, roc_auc, average_precision: {value, low, high},
@@ -236,7 +236,7 @@ def summary(
         name: {"value": number(value), **interval_of(value, *limits[name], evidence.get(name, group_index(groups)[1]))}
         for name, value in scalars.items()
     }
-    counts = confusion(targets, named(p), len(classes))
+    counts = confusion(targets, predicted(p), len(classes))
     folds = _folds(predictions, place, list(scalars))
     common = np.eye(len(classes))[np.full(len(targets), np.argmax(counts.sum(axis=1)))]
     chance = number(METRICS[metric](targets, common))
@@ -325,7 +325,7 @@ def _confused_pairs(counts: Floats, classes: Sequence[str]) -> list[dict[str, An
     return [
         {
             "truth": classes[t],
-            "named": classes[m],
+            "predicted": classes[m],
             "clips": int(wrong[t, m]),
             "share": float(wrong[t, m] / counts[t].sum()),
         }
@@ -351,7 +351,7 @@ __all__ = [
     "macro_precision",
     "macro_recall",
     "mcnemar",
-    "named",
+    "predicted",
     "paired_permutation",
     "per_class",
     "recall_at",

@@ -102,7 +102,7 @@ class Predictions:
         if not np.isfinite(self.probabilities).all():
             raise ResultsError("some probabilities are not finite numbers; the learner's output is broken")
 
-    def named(self) -> NDArray[np.intp]:
+    def predicted(self) -> NDArray[np.intp]:
         """The class of highest probability of each clip, (n,)."""
         return np.asarray(np.argmax(self.probabilities, axis=1))
 
@@ -116,7 +116,7 @@ class Predictions:
             "group": pa.array(self.groups, pa.string()),
             "fold": pa.array(self.folds, pa.string()),
             "label": pa.array([self.classes[c] for c in self.targets], pa.string()),
-            "prediction": pa.array([self.classes[c] for c in self.named()], pa.string()),
+            "prediction": pa.array([self.classes[c] for c in self.predicted()], pa.string()),
         }
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
         columns |= {_PREFIX + label: pa.array(probabilities[:, c]) for c, label in enumerate(self.classes)}
@@ -355,7 +355,7 @@ def _notes(a: Run, b: Run, order: list[int]) -> list[str]:
     if metrics[0] != metrics[1]:
         notes.append(f"The runs' headlines differ ({metrics[0]}, {metrics[1]}); {metrics[0]} is compared.")
     if metrics[0] != "accuracy":
-        notes.append("The p-values are about the clips named rightly, whatever the metric.")
+        notes.append("The p-values are about the clips predicted rightly, whatever the metric.")
     return notes
 
 
