@@ -195,18 +195,21 @@ def summary(
         n: number of resamples.
 
     Returns:
-        `format` 1; `classes`; `clips` and `groups`, how many;
-        `headline` {metric, value, low, high, chance}: chance is the metric of always naming the commonest class;
-        `metrics` {name: {value, low, high}}, over all clips at once, with 95 % intervals;
-        `folds` [{fold, clips, groups, metrics: {name: value}}] and `over_folds` {name: {mean, std, min, max}}, std
-        being that of a sample, None for one fold;
-        `per_class` [{label, clips, groups, predicted, precision, recall, recall_low, recall_high, f1, f1_low, f1_high}];
-        `confusion`, counts, rows the truth; `confused_pairs` [{truth, predicted, clips, share}], the commonest first, share
-        being that of the true class's clips;
-        `calibration` {ece, bins: [{low, high, clips, confidence, accuracy, accuracy_low, accuracy_high}]};
-        with two classes, `two_class` {positive, negative, prevalence, roc_auc, average_precision: {value, low, high},
-        curves: {threshold, recall, false_alarm, precision}};
-        `intervals` {level, method, resamples, seed}.
+        A dict with
+
+        - `format` 1; `classes`; `clips` and `groups`, how many;
+        - `headline` {metric, value, low, high, chance}: chance is the metric of always saying the commonest class;
+        - `metrics` {name: {value, low, high}}, over all clips at once, with 95 % intervals;
+        - `folds` [{fold, clips, groups, metrics: {name: value}}];
+        - `over_folds` {name: {mean, std, min, max}}, std being that of a sample, None for one fold;
+        - `per_class` [{label, clips, groups, predicted, precision, recall, recall_low, recall_high, f1, f1_low,
+          f1_high}], predicted being how often the class was;
+        - `confusion`, counts, rows the truth;
+        - `confused_pairs` [{truth, predicted, clips, share}], the commonest first; share is of the true class's clips;
+        - `calibration` {ece, bins: [{low, high, clips, confidence, accuracy, accuracy_low, accuracy_high}]};
+        - with two classes, `two_class` {positive, negative, prevalence, roc_auc and average_precision {value, low,
+          high}, curves {threshold, recall, false_alarm, precision}};
+        - `intervals` {level, method, resamples, seed}.
 
     Raises:
         SpecError: for an unknown metric.
@@ -351,9 +354,9 @@ __all__ = [
     "macro_precision",
     "macro_recall",
     "mcnemar",
-    "predicted",
     "paired_permutation",
     "per_class",
+    "predicted",
     "recall_at",
     "reliability",
     "roc_auc",
