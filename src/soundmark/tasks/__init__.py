@@ -17,6 +17,11 @@ TASKS: dict[str, Callable[[Spec, bool], Task]] = {
     "toy": toy.load,
 }
 
+GETTERS: dict[str, Callable[..., Path]] = {
+    "esc50": esc50.get,
+    "toy": toy.get,
+}
+
 
 def load(text: str, *, allow_partial: bool = False) -> Task:
     """The task of this name, through its view where one is named.
@@ -69,6 +74,7 @@ def _cuts(text: str, mark: str) -> Iterator[tuple[str, str]]:
 
 
 __all__ = [
+    "GETTERS",
     "TASKS",
     "Clip",
     "Round",

@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections import Counter
@@ -15,10 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from soundmark.audio import AUDIO_SUFFIXES
-from soundmark.errors import TaskError
+from soundmark.errors import DownloadError, TaskError
 from soundmark.files import data_folders
 from soundmark.spec import Spec, take
 from soundmark.tasks.base import Clip, Task, fold_rounds, leak_notes
+from soundmark.tasks.download import fetch
+from soundmark.tasks.unpack import unpack
 
 ADDRESS = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
 FOLDERS = ("ESC-50", "ESC-50-master")
@@ -112,6 +115,41 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         official=True,
     )
     return replace(task, notes=(*notes, *leak_notes(task)))
+
+
+def get(folder: Path, url: str = ADDRESS, *, keep_archive: bool = False, progress: bool = True) -> Path:
+    """Fetch the data set into `folder`/ESC-50, unless it is there, and check that it is complete.
+
+    The host makes the archive anew from time to time, so it has no fixed checksum: its members are checked.
+
+    Raises:
+        DownloadError: if it cannot be fetched or unpacked.
+        TaskError: if what came is not ESC-50.
+    """
+    target = folder / FOLDERS[0]
+    if (target / "meta" / "esc50.csv").is_file():
+        with contextlib.suppress(TaskError):
+            return load_from(target).root
+    archive = fetch(url, folder / "ESC-50.zip", progress=progress)
+    place = target if target.exists() else folder / "ESC-50.part"
+    try:
+        unpack(archive, place, strip=1, wanted=_is_ours, progress=progress)
+        task = load_from(place)
+    except (DownloadError, TaskError):
+        archive.unlink(missing_ok=True)  # else the next call would meet the same file
+        raise
+    hollow = [clip.path for clip in task.clips if task.path(clip).stat().st_size == 0]
+    if hollow:
+        raise TaskError(f"{len(hollow)} clips in {place} are empty files, such as {hollow[0]}; delete it and try again")
+    if place != target:
+        place.rename(target)
+    if not keep_archive:
+        archive.unlink(missing_ok=True)
+    return target
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("audio/", "meta/")) or name in ("LICENSE", "README.md")
 
 
 def read_table(path: Path) -> list[Mapping[str, str]]:
