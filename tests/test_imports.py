@@ -16,7 +16,10 @@ PACKAGE = Path(soundmark.__file__).parent
 # Each room may use those of earlier lines, and its own. A new module must be given its place here.
 FLOORS = [
     {"errors", "files", "spec"},
-    {"decoders", "audio"},
+    {"ffmpeg", "vorbis"},
+    {"decoders"},
+    {"waveforms"},
+    {"audio"},
     {"frontends", "modelfile", "metrics", "detection", "intervals", "splits", "store"},
     {"tasks", "encoders", "model", "heads", "results"},
     {"embeddings", "head_graphs"},
