@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from soundmark.encoders.base import Encoder
+from soundmark.encoders.handcrafted import handcrafted
 from soundmark.encoders.joined import Joined
 from soundmark.encoders.spectral import linear, logfreq, logmel, mfcc
 from soundmark.spec import Spec, lookup, parse_joined
 
 ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
+    "handcrafted": handcrafted,
     "linear": linear,
     "logfreq": logfreq,
     "logmel": logmel,

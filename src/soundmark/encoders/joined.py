@@ -47,21 +47,40 @@ class Joined(Encoder):
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of (batch, samples) waveforms: (batch, frames, sum of the parts' dims)."""
         self.require_input(waveforms)
-        spectrograms: dict[int, Tensor] = {}
-        frames = []
-        for part in self.parts:
-            if isinstance(part, SpectralEncoder):
-                if part.window not in spectrograms:
-                    spectrograms[part.window] = part.spectrogram(waveforms)
-                frames.append(part.describe(waveforms, spectrograms[part.window]))
-            else:
-                frames.append(part(waveforms))
+        rows = self._spectral_rows(waveforms)
+        frames = [
+            part.finish(waveforms, rows[index]) if isinstance(part, SpectralEncoder) else part(waveforms)
+            for index, part in enumerate(self.parts)
+        ]
         lengths = {part.shape[1] for part in frames} if not torch.compiler.is_exporting() else {0}
         if len(lengths) > 1:
             raise SpecError(
                 f"the parts of {self.spec!r} give {sorted(lengths)} frames for one clip: they cannot be joined"
             )
         return torch.cat(frames, dim=-1)
+
+    def _spectral_rows(self, waveforms: Tensor) -> dict[int, Tensor]:
+        """What every spectral part says of single frames, by its index; parts of one window share the spectrogram."""
+        rows: dict[int, Tensor] = {}
+        for window in dict.fromkeys(part.window for part in self.parts if isinstance(part, SpectralEncoder)):
+            sharing = {
+                index: part
+                for index, part in enumerate(self.parts)
+                if isinstance(part, SpectralEncoder) and part.window == window
+            }
+            spectrogram = max((part.spectrogram for part in sharing.values()), key=lambda one: one.precise)
+            sizes: list[int] = []
+
+            def describe(
+                power: Tensor, sharing: dict[int, SpectralEncoder] = sharing, sizes: list[int] = sizes
+            ) -> Tensor:
+                described = [part.describe(power) for part in sharing.values()]
+                sizes[:] = [part.shape[-1] for part in described]
+                return torch.cat(described, dim=-1)
+
+            together = spectrogram.map(waveforms, describe)
+            rows |= zip(sharing, torch.split(together, sizes, dim=-1), strict=True)
+        return rows
 
 
 def _names(parts: Sequence[Encoder]) -> tuple[str, ...]:

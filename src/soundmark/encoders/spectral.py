@@ -19,7 +19,7 @@ from soundmark.encoders.base import Encoder
 from soundmark.errors import SpecError
 from soundmark.spec import Spec, take
 
-_COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "fmax": 0.0}
+COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "fmax": 0.0}
 _LIMITS: dict[str, tuple[float, float]] = {
     "rate": (1000, 384_000),
     "window": (16, 65_536),
@@ -40,9 +40,10 @@ class SpectralEncoder(Encoder):
         name: its name in the grammar.
         settings: every setting of it, converted.
         min_frames: fewest frames it can describe.
+        precise: whether the spectrogram is transformed in double precision.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Any], min_frames: int = 1) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Any], *, min_frames: int = 1, precise: bool = False) -> None:
         super().__init__()
         self.spec = str(Spec(name, settings={key: _text(value) for key, value in settings.items()}))
         self.sample_rate = settings["rate"]
@@ -50,16 +51,20 @@ class SpectralEncoder(Encoder):
         self.hop_seconds = self.hop / self.sample_rate
         # A clip shorter than the window would be mostly the silence around it.
         self.min_seconds = max(self.window, (min_frames - 1) * self.hop + self.window % 2) / self.sample_rate
-        self.spectrogram = frontends.PowerSpectrogram(self.window, self.hop)
+        self.spectrogram = frontends.PowerSpectrogram(self.window, self.hop, precise=precise)
 
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of (batch, samples) waveforms: (batch, frames, dim)."""
         self.require_input(waveforms)
-        return self.describe(waveforms, self.spectrogram(waveforms))
+        return self.finish(waveforms, self.spectrogram.map(waveforms, self.describe))
 
-    def describe(self, waveforms: Tensor, power: Tensor) -> Tensor:
-        """Frames from the waveforms and their power spectrogram (batch, frames, bins)."""
+    def describe(self, power: Tensor) -> Tensor:
+        """What each frame says by itself: (batch, frames, bins) power to (batch, frames, size) rows."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
+
+    def finish(self, waveforms: Tensor, rows: Tensor) -> Tensor:
+        """Frames from the rows of the whole clip, where they need their neighbours or the waveform."""
+        return rows
 
 
 class BandLevels(SpectralEncoder):
@@ -72,13 +77,14 @@ class BandLevels(SpectralEncoder):
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any], weights: Tensor | slice, centres: np.ndarray) -> None:
-        super().__init__(name, settings)
+        # Nothing smooths a linear scale's top bands, so they show the noise of single precision.
+        super().__init__(name, settings, precise=name == "linear")
         self.bins = weights if isinstance(weights, slice) else slice(None)
         self.filterbank = nn.Identity() if isinstance(weights, slice) else frontends.Filterbank(weights)
         self.dim = len(centres)
         self.feature_names = tuple(f"{name} {centre:.6g} Hz" for centre in centres)
 
-    def describe(self, waveforms: Tensor, power: Tensor) -> Tensor:
+    def describe(self, power: Tensor) -> Tensor:
         """Levels of the bands, dB."""
         bands: Tensor = self.filterbank(power[..., self.bins])
         return frontends.decibels(bands)
@@ -94,9 +100,13 @@ class Mfcc(SpectralEncoder):
         self.feature_names = self.cepstrum.feature_names
         self.dim = len(self.feature_names)
 
-    def describe(self, waveforms: Tensor, power: Tensor) -> Tensor:
+    def describe(self, power: Tensor) -> Tensor:
+        """Coefficients."""
+        return self.cepstrum.coefficients(self.filterbank(power))
+
+    def finish(self, waveforms: Tensor, rows: Tensor) -> Tensor:
         """Coefficients, then deltas, then second deltas."""
-        return self.cepstrum(frontends.decibels(self.filterbank(power)))
+        return self.cepstrum.with_deltas(rows)
 
 
 class Cepstrum(nn.Module):
@@ -124,9 +134,16 @@ class Cepstrum(nn.Module):
         kinds = ("mfcc", "mfcc delta", "mfcc delta2") if deltas else ("mfcc",)
         self.feature_names = tuple(f"{kind} {index}" for kind in kinds for index in range(coefficients))
 
-    def forward(self, levels: Tensor) -> Tensor:
-        """(batch, frames, bands) dB to (batch, frames, coefficients, three times as many with deltas)."""
-        coefficients = levels @ self.cosines
+    def forward(self, bands: Tensor) -> Tensor:
+        """(batch, frames, bands) power to (batch, frames, coefficients, three times as many with deltas)."""
+        return self.with_deltas(self.coefficients(bands))
+
+    def coefficients(self, bands: Tensor) -> Tensor:
+        """(batch, frames, bands) power to (batch, frames, coefficients), each frame by itself."""
+        return frontends.decibels(bands) @ self.cosines
+
+    def with_deltas(self, coefficients: Tensor) -> Tensor:
+        """Coefficients of whole clips, with their derivatives where asked."""
         if not self.deltas:
             return coefficients
         # (batch, 2, frames - 8, coefficients): both derivatives in one pass down the frames.
@@ -143,7 +160,7 @@ class Cepstrum(nn.Module):
 
 def linear(spec: Spec) -> BandLevels:
     """`linear`: levels of bands of equal width (each the mean power of its bins); `bands=0` keeps every bin."""
-    settings = read_settings(spec, _COMMON | {"bands": 128})
+    settings = read_settings(spec, COMMON | {"bands": 128})
     rate, window, fmin, fmax = (settings[key] for key in ("rate", "window", "fmin", "fmax"))
     frequencies = frontends.bin_frequencies(rate, window)
     top = fmax or rate / 2
@@ -159,7 +176,7 @@ def logfreq(spec: Spec) -> BandLevels:
 
     Each is the weighted mean of the power under a triangle; see `frontends.log_frequency_weights`.
     """
-    settings = read_settings(spec, _COMMON | {"bands": 0, "fmin": 32.7, "octave": 12})
+    settings = read_settings(spec, COMMON | {"bands": 0, "fmin": 32.7, "octave": 12})
     arguments = [settings["bands"], settings["fmin"], settings["fmax"] or settings["rate"] / 2, settings["octave"]]
     if not settings["fmin"]:
         raise SpecError("logfreq starts from fmin, which must lie above 0 Hz: give one, such as fmin=32.7")
@@ -170,7 +187,7 @@ def logfreq(spec: Spec) -> BandLevels:
 
 def logmel(spec: Spec) -> BandLevels:
     """`logmel`: levels of Slaney's mel bands; librosa's `power_to_db(melspectrogram(...), top_db=None)`."""
-    settings = read_settings(spec, _COMMON)
+    settings = read_settings(spec, COMMON)
     from librosa import mel_frequencies
 
     fmin, fmax = settings["fmin"], settings["fmax"] or settings["rate"] / 2
@@ -180,7 +197,7 @@ def logmel(spec: Spec) -> BandLevels:
 
 def mfcc(spec: Spec) -> Mfcc:
     """`mfcc`: cepstral coefficients of 128 mel bands, librosa's own number; `deltas=true` adds derivatives."""
-    return Mfcc(read_settings(spec, _COMMON | {"bands": 128, "coefficients": 20, "deltas": False}))
+    return Mfcc(read_settings(spec, COMMON | {"bands": 128, "coefficients": 20, "deltas": False}))
 
 
 def read_settings(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +211,7 @@ def read_settings(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     settings = take(spec, defaults)
     for key, value in settings.items():
         low, high = _LIMITS.get(key, (0.0, settings["rate"] / 2))
-        low = 1 if key == "bands" and defaults["bands"] == _COMMON["bands"] else low
+        low = 1 if key == "bands" and defaults["bands"] == COMMON["bands"] else low
         if not low <= value <= high:  # not a number fails too
             raise SpecError(f"{key}={value} in {spec.name!r} is out of bounds: it must lie from {low:g} to {high:g}")
     if settings["fmin"] >= (settings["fmax"] or settings["rate"] / 2):
