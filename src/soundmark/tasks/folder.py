@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from soundmark import splits
 from soundmark.audio import AUDIO_SUFFIXES
@@ -20,6 +21,7 @@ from soundmark.files import file_digest
 from soundmark.spec import Spec, parse, take
 from soundmark.tasks import manifest
 from soundmark.tasks.base import Clip, Round, Task, check_leaks, counted, fold_rounds, split_rounds
+from soundmark.tasks.export import provenance
 
 DEFAULTS = {"folds": 5, "seed": 0}
 
@@ -75,8 +77,27 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         title=path.resolve().name,
         notes=tuple(notes),
     )
+    about = provenance(path) if divided else None
+    if about and set(about["classes"]) == set(classes):
+        task = _restore(task, about)
     _check_rounds(task)
     return task
+
+
+def _restore(task: Task, about: Mapping[str, Any]) -> Task:
+    """What an export lost by becoming a table: it is the protocol that its original was measured by."""
+    return replace(
+        task,
+        classes=tuple(about["classes"]),
+        title=about["title"],
+        licence=about["licence"],
+        source=about["source"],
+        metric=about["metric"],
+        positive=about["positive"],
+        protocol=about["protocol"],
+        official=about["official"],
+        notes=(f"Exported from {about['task']}.", *about["notes"], *task.notes),
+    )
 
 
 def _scan(root: Path) -> tuple[list[Clip], str, list[str]]:
