@@ -31,7 +31,8 @@ INK, MUTED, LINE, TRACK, PAPER = "#1b2330", "#667080", "#d5dae2", "#eef1f5", "#f
 RIGHT, WRONG = "#0b66b8", "#cf5200"
 ROLES = {INK: "ink", MUTED: "muted", LINE: "line", TRACK: "track", PAPER: "paper", RIGHT: "right", WRONG: "wrong"}
 
-WIDTH = 520.0
+WIDTH = 400.0
+MARGIN = 10.0
 TITLE_ROOM = 32.0
 DPI = 200
 MOST_LETTERS = 24
@@ -102,10 +103,10 @@ def drawing(name: str, title: str, caption: str, key: str, width: float, height:
     height += TITLE_ROOM
     figure = Figure(figsize=(width / 72, height / 72))
     FigureCanvasAgg(figure)
-    text = figure.text(10 / width, 1 - 24 / height, title, fontsize=13, fontweight="bold", va="baseline")
+    text = figure.text(MARGIN / width, 1 - 24 / height, title, fontsize=13, fontweight="bold", va="baseline")
     text.set_gid("title")
     made = Drawing(name, title, caption, width, height, figure)
-    made.words(10, 12, key)
+    made.words(MARGIN, 12, key)
     return made
 
 
@@ -146,10 +147,8 @@ def inline(svg: str, caption: str) -> str:
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="title">.*?</g>', "", svg, count=1, flags=re.DOTALL)
     width, height = (float(number) for number in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
-    head = (
-        f'<svg viewBox="0 {TITLE_ROOM:g} {width:g} {height - TITLE_ROOM:g}" role="img" aria-label="{escape(caption)}" '
-        f'style="max-width: {1.35 * width:g}px">'
-    )
+    box = f"{MARGIN:g} {TITLE_ROOM:g} {width - MARGIN:g} {height - TITLE_ROOM:g}"
+    head = f'<svg viewBox="{box}" role="img" aria-label="{escape(caption)}" style="max-width: {1.5 * width:g}px">'
     svg = head + svg[svg.index(">") + 1 :]
     svg = re.sub(r"font: (?:(\d+|bold) )?([\d.]+)px [^;\"]*", r"font-size: \2px; font-weight: \1", svg)
     for colour, role in ROLES.items():
@@ -165,5 +164,10 @@ def shown(label: str, most: int = MOST_LETTERS) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share as words: `74.3 %`, or a dash where it is undefined."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    """A share as words, with a space that does not break: `74.3 %`; a dash where it is undefined."""
+    return "–" if value is None else f"{100 * value:.{digits}f}\u00a0%"
+
+
+def spread(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval of shares as words: `72.1–76.5 %`, or a dash where it is undefined."""
+    return "–" if low is None or high is None else f"{100 * low:.{digits}f}–{percent(high, digits)}"

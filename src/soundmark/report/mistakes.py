@@ -21,7 +21,6 @@ from soundmark.errors import SoundmarkError
 from soundmark.results import Predictions
 
 MOST = 12
-MOST_OF_A_PAIR = 2
 RATE = 22_050
 SECONDS = 10.0
 LOWEST = 60.0
@@ -71,7 +70,8 @@ class Mistake:
 
 
 def surest(predictions: Predictions, root: Path | None, *, most: int = MOST) -> list[Mistake]:
-    """The mistakes made with the highest probability: one of each group, two at most of each confused pair.
+    """The mistakes made with the highest probability: one of each group, and of each confused pair its share of
+    them, or two.
 
     Args:
         predictions: of a run.
@@ -85,11 +85,12 @@ def _positions(predictions: Predictions, most: int) -> Iterator[int]:
     p, said = predictions.probabilities, predictions.predicted()
     wrong = np.flatnonzero(said != predictions.targets)
     order = wrong[np.argsort(-p[wrong, said[wrong]], kind="stable")]
+    of_a_pair = max(2, most // (len(predictions.classes) * (len(predictions.classes) - 1)))
     groups: set[str] = set()
     pairs: Counter[tuple[int, int]] = Counter()
     for i in order.tolist():
         group, pair = predictions.groups[i], (int(predictions.targets[i]), int(said[i]))
-        if group in groups or pairs[pair] >= MOST_OF_A_PAIR:
+        if group in groups or pairs[pair] >= of_a_pair:
             continue
         groups |= {group} if group else set()
         pairs[pair] += 1

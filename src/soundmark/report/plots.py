@@ -31,6 +31,7 @@ from soundmark.report.drawing import (
     percent,
     saved,
     shown,
+    spread,
     styled,
 )
 
@@ -51,7 +52,7 @@ def draw(metrics: Mapping[str, Any], folder: Path | None = None) -> list[Plot]:
 
 def _percent_axis(axis: Any, most_ticks: int = 6) -> None:
     axis.set_major_locator(MaxNLocator(most_ticks, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol="\u00a0%"))
 
 
 def _room(labels: Sequence[str], size: float) -> float:
@@ -64,24 +65,24 @@ def _folds(metrics: Mapping[str, Any]) -> Drawing | None:
     folds = [fold for fold in metrics["folds"] if fold["metrics"][name] is not None]
     if len(folds) < 2:
         return None
-    spread, word = metrics["over_folds"][name], name.replace("_", " ")
+    over, word = metrics["over_folds"][name], name.replace("_", " ")
     values = [fold["metrics"][name] for fold in folds]
     caption = (
         f"{word.capitalize()} of each of {len(folds)} folds, from {percent(min(values))} to {percent(max(values))}; "
-        f"mean {percent(spread['mean'])}, standard deviation {percent(spread['std'])}."
+        f"mean {percent(over['mean'])}, standard deviation {percent(over['std'])}."
     )
     key = "dot: one fold; line and band: all clips, with 95 % interval"
     tall = 27.0 * len(folds)
     d = drawing("folds", "Every fold by itself", caption, key, WIDTH, KEY_ROOM + tall + 44)
     labels = [f"fold {shown(fold['fold'], 12)}" if len(fold["fold"]) < 5 else shown(fold["fold"], 16) for fold in folds]
     left = 18 + _room(labels, 10.5)
-    ax = d.axes(left, 42, WIDTH - left - 64, tall)
+    ax = d.axes(left, 42, WIDTH - left - 62, tall)
     ends = [*values, head["low"], head["high"]]
     pad = max(0.01, 0.12 * (max(ends) - min(ends)))
     ax.set_xlim(max(-0.01, min(ends) - pad), min(1.01, max(ends) + pad))
     ax.set_ylim(len(folds) - 0.5, -0.5)
     band = ax.axvspan(head["low"], head["high"], color=RIGHT, alpha=0.13, linewidth=0)
-    d.tip(band, f"All clips: {percent(head['value'])}, 95 % interval {percent(head['low'])} to {percent(head['high'])}")
+    d.tip(band, f"All clips: {percent(head['value'])}, 95 % interval {spread(head['low'], head['high'])}")
     ax.axvline(head["value"], color=RIGHT, linewidth=1.6)
     for y, (fold, value) in enumerate(zip(folds, values, strict=True)):
         ax.plot(ax.get_xlim(), [y, y], color=LINE, linewidth=0.8, zorder=1)
@@ -118,7 +119,7 @@ def _classes(metrics: Mapping[str, Any]) -> Drawing | None:
     d = drawing("classes", "Class by class", caption, key, WIDTH, KEY_ROOM + 12 + tall + 40)
     labels = [shown(row["label"]) for row in rows]
     left = 16 + _room(labels, 9.5)
-    ax = d.axes(left, 38, WIDTH - left - 78, tall)
+    ax = d.axes(left, 38, WIDTH - left - 84, tall)
     ax.set_xlim(0, 1)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     for y, row in enumerate(rows):
@@ -126,16 +127,16 @@ def _classes(metrics: Mapping[str, Any]) -> Drawing | None:
         (bar,) = ax.barh(y, row["f1"], height=0.62, color=RIGHT, alpha=0.82, linewidth=0)
         d.tip(
             bar,
-            f"{row['label']}: F1 {percent(row['f1'])} ({percent(row['f1_low'])} to {percent(row['f1_high'])}), "
+            f"{row['label']}: F1 {percent(row['f1'])} ({spread(row['f1_low'], row['f1_high'])}), "
             f"recall {percent(row['recall'])}, precision {percent(row['precision'])}, {row['clips']} clips",
         )
         ax.plot([row["f1_low"], row["f1_high"]], [y, y], color=INK, alpha=0.6, linewidth=1.1, solid_capstyle="butt")
         edge: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 1.1}
         ax.plot([row["recall"]], [y], "D", color=PAPER, markersize=4.4, clip_on=False, **edge)
-        _beside(ax, y, 30, f"{100 * row['f1']:.0f} %", fontsize=9.5, color=INK, ha="right")
-        _beside(ax, y, 66, str(row["clips"]), fontsize=9.5, color=MUTED, ha="right")
-    _beside(ax, -1.0, 30, "F1", fontsize=9, color=MUTED, ha="right")
-    _beside(ax, -1.0, 66, "clips", fontsize=9, color=MUTED, ha="right")
+        _beside(ax, y, 36, f"{100 * row['f1']:.0f} %", fontsize=9.5, color=INK, ha="right")
+        _beside(ax, y, 70, str(row["clips"]), fontsize=9.5, color=MUTED, ha="right")
+    _beside(ax, -1.0, 36, "F1", fontsize=9, color=MUTED, ha="right")
+    _beside(ax, -1.0, 70, "clips", fontsize=9, color=MUTED, ha="right")
     ax.set_yticks(range(len(rows)), labels, fontsize=9.5, color=INK)
     _percent_axis(ax.xaxis)
     ax.set_xlabel("F1 and recall")
@@ -149,7 +150,7 @@ def _confusion(metrics: Mapping[str, Any]) -> Drawing:
     size = 6.8 if n > 25 else 9.5
     cell = max(2.2, min(56.0, 620 / n)) if n > 4 else 92.0
     upright = n <= 4 and max(map(len, labels)) <= 14
-    left = 34 + _room(labels, size) if n <= 80 else 40.0
+    left = 40 + _room(labels, size) if n <= 80 else 40.0
     foot = 44.0 if upright else left - 4
     right = sum(counts[c][c] for c in range(n))
     caption = (
@@ -188,7 +189,7 @@ def _confusion(metrics: Mapping[str, Any]) -> Drawing:
     ax.spines[:].set_visible(False)
     d.figure.text((left + side / 2) / d.width, 8 / d.height, "predicted class", color=MUTED, ha="center")
     upwards: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "top", "rotation_mode": "anchor"}
-    d.figure.text(6 / d.width, (foot + side / 2) / d.height, "true class", color=MUTED, **upwards)
+    d.figure.text(14 / d.width, (foot + side / 2) / d.height, "true class", color=MUTED, **upwards)
     if side > 400:
         _legend(d, left + side)
     return d
@@ -223,11 +224,11 @@ def _cells(counts: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, int, flo
 def _reliability(metrics: Mapping[str, Any]) -> Drawing:
     bins = [row for row in metrics["calibration"]["bins"] if row["clips"]]
     total, error = metrics["clips"], metrics["metrics"]["calibration_error"]
-    score = f"calibration error {percent(error['value'])} ({percent(error['low'])} to {percent(error['high'])})"
+    score = f"calibration error {percent(error['value'])} ({spread(error['low'], error['high'])})"
     caption = f"Reliability: how often clips were predicted rightly at each confidence; {score}."
-    key = f"dashed: right as often as it is sure; {score}"
-    d = drawing("reliability", "Does its confidence mean anything?", caption, key, WIDTH, KEY_ROOM + 370)
-    ax = d.axes(64, 122, WIDTH - 88, 246)
+    key = f"{score}; dashed: ideal"
+    d = drawing("reliability", "Does its confidence mean anything?", caption, key, WIDTH, KEY_ROOM + 344)
+    ax = d.axes(66, 112, WIDTH - 86, 230)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.grid(visible=True)
@@ -244,7 +245,7 @@ def _reliability(metrics: Mapping[str, Any]) -> Drawing:
         _percent_axis(axis)
     ax.set_xticklabels([])
     ax.set_ylabel("predicted rightly")
-    low = d.axes(64, 42, WIDTH - 88, 66)
+    low = d.axes(66, 42, WIDTH - 86, 56)
     low.set_xlim(0, 1)
     most = max(row["clips"] for row in bins)
     low.set_ylim(0, most)
@@ -256,7 +257,7 @@ def _reliability(metrics: Mapping[str, Any]) -> Drawing:
             f"{row['clips']} clips ({percent(row['clips'] / total)}) with confidence {percent(row['low'], 0)} or more",
         )
     _percent_axis(low.xaxis)
-    low.set_yticks([0, most])
+    low.set_yticks([most])
     low.set_ylabel("clips")
     low.set_xlabel("confidence in the predicted class")
     low.spines["left"].set_visible(False)
@@ -272,13 +273,13 @@ def _curve(metrics: Mapping[str, Any], name: str) -> Drawing | None:
         return None
     looked_for, curve, prevalence = shown(two["positive"]), two["curves"], two["prevalence"]
     label = "area under the curve" if roc else "average precision"
-    score = f"{label} {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+    score = f"{label} {value['value']:.3f} ({value['low']:.3f}–{value['high']:.3f})"
     title = "Finding it against false alarms" if roc else "Precision against recall"
     curve_name = "ROC" if roc else "Precision-recall"
     caption = f"{curve_name} curve of {looked_for}: {score}."
     key = f"{score}; dashed: chance"
-    d = drawing(name, title, caption, key, WIDTH, KEY_ROOM + 352)
-    ax = d.axes(64, 46, WIDTH - 88, 304)
+    d = drawing(name, title, caption, key, WIDTH, KEY_ROOM + 322)
+    ax = d.axes(66, 44, WIDTH - 86, 276)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.grid(visible=True)
@@ -302,7 +303,7 @@ def _curve(metrics: Mapping[str, Any], name: str) -> Drawing | None:
         )
         style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": INK}
         ax.annotate(
-            f"at {most} false alarms", place, (9, -11) if roc else (-7, -16), ha="left" if roc else "right", **style
+            f"at {most} false alarms", place, (9, -11 if roc else 5), **style
         )
     for axis in (ax.xaxis, ax.yaxis):
         _percent_axis(axis)
