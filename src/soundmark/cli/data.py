@@ -95,7 +95,7 @@ def _show(args: argparse.Namespace) -> int:
         print(f"{len(written)} figures in {folder}")
     unread = len(task.clips) - len(seconds)
     if unread:
-        print(f"{unread} clips cannot be opened: `soundmark data check {args.task}` lists them")
+        print(f"{tasks.base.counted(unread, 'clip')} cannot be opened: `soundmark data check {args.task}` lists them")
     return 0
 
 
@@ -124,5 +124,5 @@ def _positive(value: int | None, option: str) -> int | None:
 
 
 def _folder_name(task: Task) -> str:
-    name = Path(task.name).stem + (f"-{Path(task.view).stem}" if task.view else "")
+    name = Path(task.name.partition("?")[0]).resolve().name + (f"-{Path(task.view).stem}" if task.view else "")
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
