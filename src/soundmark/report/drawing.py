@@ -36,6 +36,7 @@ MARGIN = 10.0
 TITLE_ROOM = 32.0
 DPI = 200
 MOST_LETTERS = 24
+_UNFIT = {"Cc", "Cn", "Cs", "Zl", "Zp"}  # kinds of letters that XML or one line cannot hold
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
@@ -84,7 +85,7 @@ class Drawing:
     def tip(self, artist: Any, text: str) -> None:
         """Show this text when the artist is pointed at."""
         artist.set_gid(f"tip-{len(self.tips)}")
-        self.tips.append(text)
+        self.tips.append(shown(text, 300))
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def saved(drawing: Drawing, folder: Path | None) -> Plot:
     with mpl.rc_context({"svg.hashsalt": drawing.name}):  # names inside differ from figure to figure, not run to run
         text = io.StringIO()
         drawing.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = _with_tips(text.getvalue(), drawing.tips)
+    svg = _finished(text.getvalue(), drawing.tips)
     if folder is not None:
         write_text(folder / f"{drawing.name}.svg", svg)
         with atomic_path(folder / f"{drawing.name}.png") as temporary:
@@ -133,10 +134,11 @@ def saved(drawing: Drawing, folder: Path | None) -> Plot:
     return Plot(drawing.name, drawing.title, drawing.caption, inline(svg, drawing.caption), drawing.width)
 
 
-def _with_tips(svg: str, tips: Sequence[str]) -> str:
+def _finished(svg: str, tips: Sequence[str]) -> str:
     def titled(match: re.Match[str]) -> str:
         return f'<g class="tip"><title>{escape(tips[int(match[1])])}</title>'
 
+    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")  # few systems have the first
     return re.sub(r'<g id="tip-(\d+)">', titled, svg)
 
 
@@ -150,15 +152,15 @@ def inline(svg: str, caption: str) -> str:
     box = f"{MARGIN:g} {TITLE_ROOM:g} {width - MARGIN:g} {height - TITLE_ROOM:g}"
     head = f'<svg viewBox="{box}" role="img" aria-label="{escape(caption)}" style="max-width: {1.5 * width:g}px">'
     svg = head + svg[svg.index(">") + 1 :]
-    svg = re.sub(r"font: (?:(\d+|bold) )?([\d.]+)px [^;\"]*", r"font-size: \2px; font-weight: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     for colour, role in ROLES.items():
         svg = re.sub(rf"(fill|stroke): {colour}", rf"\1: var(--{role})", svg)
-    return re.sub(r"\n\s*", "\n", svg).replace("font-weight: ;", "").strip()
+    return re.sub(r"\n\s*", "\n", svg).strip()
 
 
 def shown(label: str, most: int = MOST_LETTERS) -> str:
     """A label fit for a figure: one line, no control characters, not too long."""
-    text = "".join(" " if unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} else letter for letter in label)
+    text = "".join(" " if unicodedata.category(letter) in _UNFIT else letter for letter in label)
     text = " ".join(text.replace("_", " ").split()) or "(no name)"
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 

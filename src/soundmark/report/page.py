@@ -54,7 +54,7 @@ def write(folder: str | os.PathLike[str], *, task: Task | None = None, sounds: b
             f"{run.folder / results.METRICS} is damaged or of another version ({type(error).__name__}: {error}); "
             "run the recipe again"
         ) from error
-    files.write_text(run.folder / PAGE, html)
+    files.write_bytes(run.folder / PAGE, html.encode("utf-8", "replace"))
     return run.folder / PAGE
 
 

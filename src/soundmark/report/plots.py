@@ -133,7 +133,7 @@ def _classes(metrics: Mapping[str, Any]) -> Drawing | None:
         ax.plot([row["f1_low"], row["f1_high"]], [y, y], color=INK, alpha=0.6, linewidth=1.1, solid_capstyle="butt")
         edge: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 1.1}
         ax.plot([row["recall"]], [y], "D", color=PAPER, markersize=4.4, clip_on=False, **edge)
-        _beside(ax, y, 36, f"{100 * row['f1']:.0f} %", fontsize=9.5, color=INK, ha="right")
+        _beside(ax, y, 36, percent(row["f1"], 0), fontsize=9.5, color=INK, ha="right")
         _beside(ax, y, 70, str(row["clips"]), fontsize=9.5, color=MUTED, ha="right")
     _beside(ax, -1.0, 36, "F1", fontsize=9, color=MUTED, ha="right")
     _beside(ax, -1.0, 70, "clips", fontsize=9, color=MUTED, ha="right")
@@ -176,7 +176,7 @@ def _confusion(metrics: Mapping[str, Any]) -> Drawing:
         found = "predicted rightly" if t == p else f"taken for {metrics['classes'][p]}"
         d.tip(patch, f"{truth}: {percent(share)} {found} ({count} of {sum(counts[t])})")
         if n <= 12:
-            text = f"{100 * share:.0f} %" if cell < 50 else f"{100 * share:.0f} %\n{count}"
+            text = percent(share, 0) if cell < 50 else f"{percent(share, 0)}\n{count}"
             ink = PAPER if shade > 0.8 else INK
             ax.text(p + 0.5, t + 0.5, text, ha="center", va="center", color=ink, fontsize=9.5)
     centres = [c + 0.5 for c in range(n)] if n <= 80 else []
@@ -302,9 +302,7 @@ def _curve(metrics: Mapping[str, Any], name: str) -> Drawing | None:
             f"false alarms {percent(row['realised'])}",
         )
         style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": INK}
-        ax.annotate(
-            f"at {most} false alarms", place, (9, -11 if roc else 5), **style
-        )
+        ax.annotate(f"at {most} false alarms", place, (9, -11 if roc else 5), **style)
     for axis in (ax.xaxis, ax.yaxis):
         _percent_axis(axis)
     ax.set_xlabel(f"false alarms: share of the clips that are not {looked_for}" if roc else f"recall of {looked_for}")
