@@ -15,7 +15,7 @@ PACKAGE = Path(soundmark.__file__).parent
 
 # Each room may use those of earlier lines, and its own. A new module must be given its place here.
 FLOORS = [
-    {"errors", "files", "spec"},
+    {"errors", "files", "spec", "signatures"},
     {"ffmpeg", "vorbis"},
     {"decoders"},
     {"waveforms"},

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from soundmark import ffmpeg, vorbis
+from soundmark import ffmpeg, signatures, vorbis
 from soundmark.errors import AudioError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
@@ -29,7 +29,6 @@ MIN_RATE, MAX_RATE = 100, 768_000  # a header that says 1 Hz would swell thousan
 END_TOLERANCE = 0.1  # seconds by which an asked-for end may pass the real one: annotations are rounded
 
 _BLOCK_VALUES = 1 << 19
-_HEAD_BYTES = 64
 _SPOOL_BYTES = 64 << 20
 _REFUSALS = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError)
 
@@ -154,7 +153,7 @@ class _Guarded:
 def _file_stream(
     name: str, file: BinaryIO, path: str | None, start: float, end: float | None, stack: ExitStack
 ) -> Stream:
-    head = file.read(_HEAD_BYTES)
+    head = file.read(signatures.HEAD_BYTES)
     if not head:
         raise AudioError(f"{name} is empty (0 bytes): replace it or leave it out")
     if head[:4] == b"OggS" and b"\x01vorbis" in head and not start and end is None:
@@ -170,10 +169,10 @@ def _file_stream(
         sound = stack.enter_context(soundfile.SoundFile(handle, closefd=False))
     except _REFUSALS as error:
         _raise_error_of(file, name)
-        kind = ffmpeg.kind_of(head)
+        kind = signatures.kind_of(head)
         if kind:
             return _ffmpeg_stream(name, kind, _reason(error), path or _copy(file, stack), start, end, stack)
-        raise AudioError(f"{name} {_looks_like(head)}{_aside(error)}: replace it or leave it out") from None
+        raise AudioError(f"{name} {signatures.looks_like(head)}{_aside(error)}: replace it or leave it out") from None
     rate = checked_rate(sound.samplerate, name)
     first, stop = span(name, rate, sound.frames, start, end)
     blocks = _finite(_mono(_sound_blocks(name, file, sound, first, stop)), name)
@@ -191,7 +190,7 @@ def _sound_blocks(name: str, file: BinaryIO, sound: Any, first: int, stop: int) 
     step = max(1, _BLOCK_VALUES // sound.channels)
     try:
         if first:
-            sound.seek(first)
+            _seek(file, sound, first)
         while first < stop:
             block = sound.read(min(step, stop - first), dtype="float32", always_2d=True)
             _raise_error_of(file, name)
@@ -203,6 +202,22 @@ def _sound_blocks(name: str, file: BinaryIO, sound: Any, first: int, stop: int) 
         if isinstance(error, AudioError):
             raise
         raise AudioError(f"{name} is damaged or cut short ({_reason(error)}): replace it or leave it out") from None
+
+
+def _seek(file: BinaryIO, sound: Any, first: int) -> None:
+    """Go to a sample. In Vorbis, where libsndfile's aim is unsure, go some blocks and a page earlier and listen on."""
+    near = first
+    if sound.subtype == "VORBIS":
+        place = file.tell()  # libsndfile reads on from here
+        file.seek(max(0, file.seek(0, os.SEEK_END) - vorbis.TAIL_BYTES))
+        near = min(first, vorbis.last_page_begin(file.read()) or 0)
+        near = max(0, near - vorbis.LONGEST_BLOCK)
+        file.seek(place)
+    if near:
+        sound.seek(near)
+    while near < first:
+        heard = len(sound.read(min(first - near, _BLOCK_VALUES // sound.channels), dtype="float32", always_2d=True))
+        near += heard or first - near
 
 
 def _raise_error_of(file: BinaryIO, name: str) -> None:
@@ -221,7 +236,7 @@ def _aside(error: Exception) -> str:
 
 
 def _ffmpeg_stream(
-    name: str, kind: ffmpeg.Kind, refusal: str, path: str, start: float, end: float | None, stack: ExitStack
+    name: str, kind: signatures.Kind, refusal: str, path: str, start: float, end: float | None, stack: ExitStack
 ) -> Stream:
     check_moments(name, start, end)
     decoded = ffmpeg.decode(os.path.abspath(path), name, kind, refusal, start, end, stack)
@@ -341,7 +356,7 @@ def _array_stream(pair: tuple[Any, ...], start: float, end: float | None) -> Str
     rate = checked_rate(pair[1], name)
     if array.ndim not in (1, 2):
         raise AudioError(f"{name} has the shape {array.shape}: give (samples,) or (samples, channels)")
-    if array.ndim == 2 and array.shape[1] > max(1, array.shape[0]):
+    if array.ndim == 2 and array.shape[1] > max(1, array.shape[0]) and array.size:
         raise AudioError(f"{name} has the shape {array.shape}, more channels than samples: give (samples, channels)")
     scale, zero = _full_scale(array.dtype, name)
     first, stop = span(name, rate, len(array) if array.size else 0, start, end)
@@ -368,29 +383,3 @@ def _full_scale(dtype: np.dtype[Any], name: str) -> tuple[float, float]:
     raise AudioError(
         f"{name} is of type {dtype}, whose full scale is unknown: give floats in [-1, 1], or int16 or int32"
     )
-
-
-_WHAT_ELSE = {
-    b"\x89PNG": "is a PNG picture, not a recording",
-    b"\xff\xd8\xff": "is a JPEG picture, not a recording",
-    b"GIF8": "is a GIF picture, not a recording",
-    b"PK\x03\x04": "is a ZIP archive, not a recording",
-    b"\x1f\x8b": "is a gzip archive, not a recording",
-    b"%PDF": "is a PDF document, not a recording",
-    b"version https://git-lfs": "is a Git LFS pointer, for which git lfs pull fetches the recording",
-    b"fLaC": "begins as FLAC but is damaged or cut short",
-}
-
-
-def _looks_like(head: bytes) -> str:
-    """What a file is that has no known format, by its first bytes."""
-    for magic, words in _WHAT_ELSE.items():
-        if head.startswith(magic):
-            return words
-    if head[0] == 0xFF and head[1:] and head[1] & 0xE0 == 0xE0:
-        return "begins as MP3 but is damaged or cut short"
-    if not any(head):
-        return "is no recording in a known format, but starts with zeros"
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
-        return "is no recording in a known format, but looks like text"
-    return "is no recording in a known format"

@@ -16,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from soundmark.errors import AudioError
+from soundmark.signatures import Kind
 
 PATIENCE = 60.0
 """Seconds without a single block before ffmpeg is given up."""
@@ -26,47 +27,6 @@ _BLOCK_VALUES = 1 << 19
 _DEMUXERS = (
     "matroska,mov,aac,asf,amr,amrnb,amrwb,ac3,eac3,avi,flv,wav,w64,ogg,aiff,caf,mp3,flac,wv,ape,tta,mpc,mpc8,dsf"
 )
-
-# First bytes of what ffmpeg may read, and whether it is a container of libsndfile's in a coding that libsndfile lacks.
-_MAGIC = {
-    b"\x1aE\xdf\xa3": ("WebM/Matroska", False),
-    b"0&\xb2u": ("WMA", False),
-    b"#!AMR": ("AMR", False),
-    b"\x0bw": ("AC-3", False),
-    b"FLV": ("FLV", False),
-    b"wvpk": ("WavPack", False),
-    b"MAC ": ("Monkey's Audio", False),
-    b"MPCK": ("Musepack", False),
-    b"MP+": ("Musepack", False),
-    b"TTA1": ("True Audio", False),
-    b"DSD ": ("DSD", False),
-    b"RIFF": ("WAV", True),
-    b"RIFX": ("WAV", True),
-    b"RF64": ("WAV", True),
-    b"FORM": ("AIFF", True),
-    b"caff": ("CAF", True),
-    b"OggS": ("Ogg", True),
-    b"ID3": ("MP3", True),
-}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a file is by its first bytes: its name, and whether libsndfile knows the container."""
-
-    name: str
-    native: bool
-
-
-def kind_of(head: bytes) -> Kind | None:
-    """What a file that libsndfile refuses is, where ffmpeg may read it; None for anything else."""
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return Kind("AVI", False)
-    if head[4:8] == b"ftyp":
-        return Kind("MP4/M4A", False)
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return Kind("AAC", False)
-    return next((Kind(*kind) for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
 @dataclass
@@ -107,7 +67,10 @@ def decode(
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS]
     command += [*cut, "-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     errors = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # a file cannot fill up as a pipe can
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603
+    except OSError as error:
+        raise AudioError(f"{name} is {kind.name}, but ffmpeg does not start ({error}): install it anew") from None
     stack.enter_context(process)
     stack.callback(process.kill)
     header = _read(process, 24, name)
@@ -117,6 +80,8 @@ def decode(
         who = f"{both} can read it" if kind.native else f"ffmpeg cannot read it ({reason})"
         raise AudioError(f"{name} begins as {kind.name}, but {who}: replace it or leave it out")
     offset, _, _, sample_rate, channels = (int.from_bytes(header[i : i + 4], "big") for i in range(4, 24, 4))
+    if not channels:
+        raise AudioError(f"{name} has no channels: replace it or leave it out")
     _read(process, offset - 24, name)
     return Decoded(sample_rate, channels, _blocks(process, channels, name))
 
@@ -125,7 +90,8 @@ def _blocks(process: subprocess.Popen[bytes], channels: int, name: str) -> Itera
     frame = 4 * channels
     while content := _read(process, max(1, _BLOCK_VALUES // channels) * frame, name):
         whole = len(content) // frame * frame
-        yield np.frombuffer(content[:whole], ">f4").astype(np.float32).reshape(-1, channels)
+        if whole:
+            yield np.frombuffer(content[:whole], ">f4").astype(np.float32).reshape(-1, channels)
 
 
 def _read(process: subprocess.Popen[bytes], size: int, name: str) -> bytes:

@@ -12,15 +12,14 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
-try:
-    import miniaudio
-except ImportError:
-    miniaudio = None
-
 MAX_FILE_BYTES = 64 << 20
+LONGEST_BLOCK = 8192
+TAIL_BYTES = 2 * (27 + 255 + 255 * 255)  # two pages of the greatest size
 _MAX_DECODED_BYTES = 256 << 20
 
 # BLAKE2b-128 of channels, block sizes and setup header, as written by libvorbis 1.3 for one and two channels: through
@@ -77,9 +76,8 @@ class Clean:
 
 def decode(content: bytes) -> tuple[np.ndarray, int] | None:
     """Decode a whole file, float32 (samples, channels), and its sample rate; or None, for libsndfile to do it."""
-    if miniaudio is None:
-        return None
-    file = clean(content)
+    miniaudio = _miniaudio()
+    file = clean(content) if miniaudio else None
     if file is None:
         return None
     try:
@@ -90,6 +88,16 @@ def decode(content: bytes) -> tuple[np.ndarray, int] | None:
     if len(samples) != file.samples * file.channels:
         return None
     return samples.reshape(-1, file.channels), file.sample_rate
+
+
+@cache
+def _miniaudio() -> Any:
+    """The package, or None without it; imported late, since who recognises one WAV file should not wait for it."""
+    try:
+        import miniaudio
+    except ImportError:
+        return None
+    return miniaudio
 
 
 def clean(content: bytes) -> Clean | None:
@@ -170,3 +178,26 @@ def _with_known_headers(content: bytes, packets: list[bytes], sound: int, sample
     second = second[:22] + checksum + second[26:]
     sample_rate = int.from_bytes(identity[12:16], "little")
     return Clean(first + second + content[sound:], channels, sample_rate, samples)
+
+
+def last_page_begin(tail: bytes) -> int | None:
+    """Sample with which the last page of a file begins, by the end of the page before; None where it cannot be told.
+
+    `tail` is the file's last `TAIL_BYTES`.
+
+    libsndfile counts positions wrongly after a seek into the last page, whose sound is cut short of its last block
+    (https://github.com/libsndfile/libsndfile/issues/885).
+    """
+    start = -1
+    while (start := tail.find(b"OggS\0", start + 1)) >= 0:
+        ends, position = [], start
+        while (
+            tail[position : position + 5] == b"OggS\0"
+            and tail[position + 14 : position + 18] == tail[start + 14 : start + 18]
+        ):
+            ends.append(int.from_bytes(tail[position + 6 : position + 14], "little", signed=True))
+            lengths = tail[position + 27 : position + 27 + tail[position + 26]] if len(tail) > position + 26 else b""
+            position += 27 + len(lengths) + sum(lengths)
+        if position == len(tail):
+            return next((end for end in reversed(ends[:-1]) if end >= 0), None)
+    return None

@@ -17,6 +17,11 @@ MAX_SECONDS = 600.0
 MIN_SECONDS = 0.001
 
 
+def samples_of(seconds: float, sample_rate: int) -> int:
+    """The fewest samples that last so long; 0.7 s at 10 Hz are 7, although 0.7 * 10 is a little more in floats."""
+    return math.ceil(round(seconds * sample_rate, 6))
+
+
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """Resample by soxr at its high quality.
 
@@ -170,8 +175,8 @@ class WindowPolicy:
         Raises:
             AudioError: if the waveform is empty.
         """
-        shortest = math.ceil(round(max(self.min_seconds, self.window_seconds) * sample_rate, 6))
-        return waveform if len(waveform) >= max(1, shortest) else fit(waveform, max(1, shortest), fill=self.fill)
+        shortest = max(1, samples_of(max(self.min_seconds, self.window_seconds), sample_rate))
+        return waveform if len(waveform) >= shortest else fit(waveform, shortest, fill=self.fill)
 
 
 @dataclass(frozen=True)
