@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def inner_splits(
     for folds in range(min(wanted, most), 1, -1):
         for attempt in range(5):  # with few groups a shuffle can be unlucky where the next is not
             splits = _split(y, codes, free, folds, seed + attempt * 1_000_003)
-            if all(len(test) and set(y[test]) <= set(y[train]) for train, test in splits):
+            if all(len(test) and np.isin(y[test], y[train]).all() for train, test in splits):
                 return splits
     raise SoundmarkError(
         f"cannot split {len(y)} clips into two folds so that every class is on both training sides: the groups hold "
@@ -57,14 +58,12 @@ def inner_splits(
 def _can_be_held_out(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Mask of clips whose group is not the only one of any class."""
     only = {codes[y == label][0] for label in np.unique(y) if len(np.unique(codes[y == label])) == 1}
-    return np.array([code not in only for code in codes], dtype=bool)
+    return np.isin(codes, list(only), invert=True)
 
 
 def _split(
     y: np.ndarray, codes: np.ndarray, free: np.ndarray, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    import warnings
-
     from sklearn.model_selection import StratifiedGroupKFold
 
     position = np.flatnonzero(free)

@@ -105,6 +105,22 @@ def test_copies_under_two_labels_are_told(collection):
     assert len({clip.fold for clip in task.clips if clip.path in ("dog/0.wav", "rain/dog.wav")}) == 1
 
 
+def test_bad_files_are_no_copies_of_each_other(collection):
+    for i in range(4):
+        (collection / "dog" / f"{i}.wav").write_bytes(b"")
+    task = tasks.load(str(collection))
+    assert task.notes == ()
+    assert len({clip.group for clip in task.clips}) == 12
+
+
+def test_files_that_may_not_be_read_do_not_stop_the_rest(collection, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(tasks.folder, "file_digest", refuse)
+    assert len(tasks.load(str(collection)).clips) == 12
+
+
 def test_few_recordings_make_few_folds(tmp_path, sound):
     for name in ("a/1", "a/2", "b/1", "b/2"):
         sound(f"few/{name}.wav")

@@ -14,8 +14,9 @@ def test_an_unknown_task_lists_what_there_is_and_guesses():
         tasks.load("esc5")
     with pytest.raises(TaskError, match="no task, folder or manifest 'nowhere/at/all'"):
         tasks.load("nowhere/at/all")
-    with pytest.raises(TaskError):
-        tasks.load("")
+    for odd in ("", ":", "?", "x" * 5000, "a\0b", "~nobody/x"):
+        with pytest.raises(TaskError, match="no task, folder or manifest"):
+            tasks.load(odd)
     with pytest.raises(TaskError, match="'toy' has no view 'x'"):
         tasks.load("toy:x?clips=4")
     with pytest.raises(TaskError, match="a task has no layers"):

@@ -95,6 +95,10 @@ def test_a_view_can_be_named_by_its_file(write_view):
     assert tasks.load(f"toy:{path}?clips=4&seconds=0.5").classes == ("rain", "wind")
 
 
+def test_a_view_saved_with_a_byte_order_mark_is_read(write_view):
+    assert tasks.load_view(write_view('\ufeffkeep = ["rain", "wind"]'), "toy").target("rain") == "rain"
+
+
 def test_a_view_is_applied_once_and_to_its_own_task(toy, write_view):
     view = tasks.load_view("danger", "toy")
     with pytest.raises(TaskError, match="a view already"):
@@ -134,10 +138,12 @@ def test_an_unknown_view_lists_those_there_are(tmp_path):
         tasks.load_view("dangr", "esc50")
     with pytest.raises(TaskError, match="there are: danger"):
         tasks.load_view("x", "toy")
-    with pytest.raises(TaskError, match="no view file"):
+    with pytest.raises(TaskError, match=r"cannot read the view .*none.toml: No such file"):
         tasks.load_view(str(tmp_path / "none.toml"), "toy")
     with pytest.raises(TaskError, match=r"no view '\.\./toy/danger'"):
         tasks.load_view("../toy/danger", "esc50")
+    with pytest.raises(TaskError, match="cannot read the view"):
+        tasks.load_view("x" * 5000 + ".toml", "toy")
     (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
     with pytest.raises(TaskError, match="cannot read the view"):
         tasks.load_view(str(tmp_path / "latin.toml"), "toy")

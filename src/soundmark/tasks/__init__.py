@@ -54,8 +54,8 @@ def _split_path(text: str) -> tuple[Path, str, str]:
     text = text.removeprefix("folder:")
     for whole, settings in _cuts(text, "?"):
         for path, view in _cuts(whole, ":"):
-            if path and "?" not in view and Path(path).expanduser().exists():
-                return Path(path).expanduser(), view, settings
+            if path and "?" not in view and _exists(path):
+                return Path(path), view, settings
     name = text.partition(":")[0].partition("?")[0]
     near = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -63,6 +63,13 @@ def _split_path(text: str) -> tuple[Path, str, str]:
         f"there is no task, folder or manifest {text!r}{hint}; the tasks are {', '.join(sorted(TASKS))}, and your own "
         "recordings are the path of a folder (with a folder per class) or of a .csv or .parquet manifest"
     )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long for a file's name, or with a NUL in it
+        return False
 
 
 def _cuts(text: str, mark: str) -> Iterator[tuple[str, str]]:

@@ -142,7 +142,10 @@ def get(folder: Path, url: str = ADDRESS, *, keep_archive: bool = False, progres
     if hollow:
         raise TaskError(f"{len(hollow)} clips in {place} are empty files, such as {hollow[0]}; delete it and try again")
     if place != target:
-        place.rename(target)
+        try:
+            place.rename(target)
+        except OSError as error:
+            raise DownloadError(f"cannot move {place} to {target}: {error.strerror}; do it by hand") from None
     if not keep_archive:
         archive.unlink(missing_ok=True)
     return target
@@ -166,7 +169,7 @@ def read_table(path: Path) -> list[Mapping[str, str]]:
     if not rows or any(row.get(column) in (None, "") for row in rows for column in COLUMNS):
         raise TaskError(f"{path} should have the columns {', '.join(COLUMNS)} filled in every row; fetch it again")
     for row in rows:
-        name = CLASSES[int(row["target"])] if row["target"].isdigit() and int(row["target"]) < len(CLASSES) else None
+        name = CLASSES[int(row["target"])] if row["target"].isdecimal() and int(row["target"]) < len(CLASSES) else None
         if name != row["category"] or row["fold"] not in map(str, range(1, FOLDS + 1)):
             raise TaskError(
                 f"{path}: the row of {row['filename']} (fold {row['fold']}, target {row['target']}, "

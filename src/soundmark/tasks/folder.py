@@ -239,19 +239,33 @@ def _group(root: Path, clips: Sequence[Clip], grouped: bool) -> tuple[list[Clip]
 
 
 def _copies(root: Path, paths: Sequence[str]) -> list[list[str]]:
-    """Files of equal content, as lists of two and more. Only files of equal size are read."""
-    try:
-        sizes = {path: (root / path).stat().st_size for path in paths}
-        counts = Counter(sizes.values())
-        same = [path for path in paths if counts[sizes[path]] > 1]
-        with ThreadPoolExecutor() as pool:
-            digests = list(pool.map(lambda path: file_digest(root / path), same))
-    except OSError as error:
-        raise TaskError(f"cannot read {error.filename}: {error.strerror}") from None
+    """Files of equal content, as lists of two and more. Only files of equal size are read.
+
+    Empty files, and those that may not be read, are nobody's copies: they are bad clips, which reading will tell.
+    """
+    sizes = {path: size for path in paths if (size := _size(root / path)) > 0}
+    counts = Counter(sizes.values())
+    same = [path for path, size in sizes.items() if counts[size] > 1]
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda path: _digest(root / path), same))
     by_content: dict[str, list[str]] = defaultdict(list)
     for path, digest in zip(same, digests, strict=True):
-        by_content[digest].append(path)
+        by_content[digest or path].append(path)
     return [paths for paths in by_content.values() if len(paths) > 1]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
 
 
 def _make_folds(

@@ -161,18 +161,14 @@ def load_view(name_or_path: str, task_name: str) -> View:
     Raises:
         TaskError: if there is no such view (those there are get listed), or its file is malformed.
     """
-    shipped = FOLDER / task_name / f"{name_or_path}.toml"
-    if shipped.parent == FOLDER / task_name and shipped.is_file():
-        return _read(shipped, name_or_path)
-    path = Path(name_or_path).expanduser()
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise TaskError(f"there is no view file {name_or_path!r}")
-        return _read(path, name_or_path)
-    names = [view.name for view in views(task_name)]
-    near = difflib.get_close_matches(name_or_path, names, n=1)
+    shipped = {view.name: view for view in views(task_name)}
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    if name_or_path.endswith(".toml"):
+        return _read(Path(name_or_path), name_or_path)
+    near = difflib.get_close_matches(name_or_path, shipped, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    there = f"there are: {', '.join(names)}" if names else "it ships with none"
+    there = f"there are: {', '.join(shipped)}" if shipped else "it ships with none"
     raise TaskError(
         f"{task_name!r} has no view {name_or_path!r}{hint}; {there}; a view of your own is the path of a .toml file"
     )
@@ -180,9 +176,9 @@ def load_view(name_or_path: str, task_name: str) -> View:
 
 def _read(path: Path, name: str) -> View:
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TaskError(f"cannot read the view {path}: {error}") from None
+        table = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:  # not there, not text, or not TOML
+        raise TaskError(f"cannot read the view {path}: {getattr(error, 'strerror', None) or error}") from None
     return _from_table(table, name, path)
 
 
