@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from soundmark.errors import LeakError, TaskError
-from soundmark.tasks import Clip, Round, Task, check_leaks, fold_rounds, leak_notes, leaks, split_rounds
+from soundmark.tasks import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, split_rounds
 
 
 def task_of(rows, official=False):
@@ -40,9 +40,9 @@ def test_a_group_leaks_when_its_label_is_on_both_sides():
 def test_a_leak_of_our_own_making_is_an_error_and_an_official_one_a_note():
     rows = [("a", "g", "1"), ("a", "g", "2"), ("b", "h", "1"), ("b", "i", "2")]
     with pytest.raises(LeakError, match=r"1 group on both sides of round '1': g \(1 test clip\)"):
-        check_leaks(task_of(rows))
+        check_groups(task_of(rows), task_of(rows).rounds[0])
     official = task_of(rows, official=True)
-    check_leaks(official)
+    check_groups(official, official.rounds[0])
     assert leak_notes(official) == (
         "The split leaks: 2 of 4 clips are tested by a learner trained on clips of the same group and class "
         "(1 group: g).",

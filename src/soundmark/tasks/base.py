@@ -186,27 +186,22 @@ def leaks(task: Task, round: Round, *, any_label: bool = False) -> dict[str, tup
     return {group: tuple(positions) for group, positions in sorted(found.items())}
 
 
-def check_leaks(task: Task) -> None:
-    """Refuse a protocol of our or the user's making in which any group stands on both sides of a round.
+def check_groups(task: Task, round: Round) -> None:
+    """Refuse a round of our or the user's making in which any group stands on both sides, whatever its labels.
 
     Official protocols pass: they are what others have measured with, and `leak_notes` reports theirs.
 
     Raises:
         LeakError: with the groups listed.
     """
-    if task.official:
-        return
-    for part in task.rounds:
-        found = leaks(task, part, any_label=True)
-        if found:
-            listed = "; ".join(
-                f"{group} ({counted(len(clips), 'test clip')})" for group, clips in list(found.items())[:10]
-            )
-            more = f" and {len(found) - 10} more" if len(found) > 10 else ""
-            raise LeakError(
-                f"{task.full_name}: {counted(len(found), 'group')} on both sides of round {part.name!r}: "
-                f"{listed}{more}; give all clips of a group the same fold or split"
-            )
+    found = {} if task.official else leaks(task, round, any_label=True)
+    if found:
+        listed = "; ".join(f"{group} ({counted(len(clips), 'test clip')})" for group, clips in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        raise LeakError(
+            f"{task.full_name}: {counted(len(found), 'group')} on both sides of round {round.name!r}: {listed}{more}; "
+            "give all clips of a group the same fold or split"
+        )
 
 
 def leak_notes(task: Task) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from soundmark.errors import LeakError, SoundmarkError, TaskError
 from soundmark.files import file_digest
 from soundmark.spec import Spec, parse, take
 from soundmark.tasks import manifest
-from soundmark.tasks.base import Clip, Round, Task, check_leaks, counted, fold_rounds, split_rounds
+from soundmark.tasks.base import Clip, Round, Task, check_groups, counted, fold_rounds, split_rounds
 from soundmark.tasks.export import provenance
 
 DEFAULTS = {"folds": 5, "seed": 0}
@@ -299,6 +299,7 @@ def _check_rounds(task: Task) -> None:
                 "spread every class over at least two folds, or over train and test"
             )
     try:
-        check_leaks(task)
+        for part in task.rounds:
+            check_groups(task, part)
     except LeakError as error:
         raise LeakError(f"{error} (copies of one recording are one group)") from None
