@@ -1,0 +1,225 @@
+"""Heads: classical estimators on vectors, as scikit-learn pipelines with the scaler inside.
+
+A head is named in the grammar (`svm?C=10`), and several joined with `+` average their probabilities (`svm+logreg`).
+Adding one is a function here and a line in `HEADS`. Heads know arrays only: no clips, no groups, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from soundmark.errors import SpecError
+from soundmark.estimators import Average, Calibrated, FixedMLP, KernelSVM, LinearSVM, Neighbours
+from soundmark.spec import Spec, lookup, parse_joined, take
+
+
+def build(text: str, seed: int = 0) -> Any:
+    """The unfitted estimator that a name stands for.
+
+    Args:
+        text: name in the grammar, one value per setting: `logreg`, `knn?k=3&metric=cosine`, `svm+forest`.
+        seed: of whatever the estimator draws at random.
+
+    Returns:
+        A pipeline, or an `Average` of pipelines. It is fitted on X (n, dim) float32 and y (n,) integers, and has
+        `predict_proba` unless `needs_calibration` says otherwise.
+
+    Raises:
+        SpecError: for an unknown head or setting, or a value out of range.
+    """
+    parts = [_one(spec, seed) for spec in parse_joined(text)]
+    return parts[0] if len(parts) == 1 else Average(parts)
+
+
+def _one(spec: Spec, seed: int) -> Pipeline:
+    if spec.view or spec.layer:
+        raise SpecError(f"a head has no view and no layer: write {spec.name!r} instead of {str(spec)!r}")
+    pipeline: Pipeline = lookup("head", spec.name, HEADS)(spec, seed)
+    return pipeline
+
+
+def needs_calibration(estimator: Any) -> bool:
+    """Whether the estimator, or a part of an average, gives scores instead of probabilities."""
+    if isinstance(estimator, Average):
+        return any(needs_calibration(each) for each in estimator.estimators)
+    return not isinstance(estimator, Calibrated) and not hasattr(estimator, "predict_proba")
+
+
+def calibrated(estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """The estimator with probabilities, calibrated on out-of-fold scores of the rows it will be fitted on.
+
+    Args:
+        estimator: what `build` gave.
+        splits: (train, test) positions among those rows. They should keep groups whole; heads cannot know.
+
+    Returns:
+        An unfitted estimator with `predict_proba`. In an average only the parts that need it are calibrated.
+    """
+    if isinstance(estimator, Average):
+        return Average([calibrated(each, splits) for each in estimator.estimators])
+    return Calibrated(estimator, splits) if needs_calibration(estimator) else clone(estimator)
+
+
+def logreg(spec: Spec, seed: int) -> Pipeline:
+    """Multinomial logistic regression with an L2 penalty of 1 / C."""
+    given = _settings(spec, C=1.0, balanced=True)
+    return _scaled(LogisticRegression(C=given["C"], class_weight=_weight(given), max_iter=10_000, random_state=seed))
+
+
+def linear_svm(spec: Spec, seed: int) -> Pipeline:
+    """Linear support vector machine, pair by pair."""
+    given = _settings(spec, C=1.0, balanced=True)
+    return _scaled(LinearSVM(C=given["C"], class_weight=_weight(given)))
+
+
+def svm(spec: Spec, seed: int) -> Pipeline:
+    """Support vector machine with a radial kernel; gamma `scale` is 1 / dim on scaled vectors."""
+    given = _settings(spec, C=10.0, gamma="scale", balanced=True)
+    gamma = given["gamma"]
+    return _scaled(
+        KernelSVM(
+            C=given["C"],
+            gamma=gamma if gamma == "scale" else _number(spec, "gamma", gamma),
+            class_weight=_weight(given),
+        )
+    )
+
+
+def forest(spec: Spec, seed: int) -> Pipeline:
+    """Random forest; `features` is the share of features tried at a split, or `sqrt`."""
+    return Pipeline([("head", RandomForestClassifier(**_trees(spec), random_state=seed))])
+
+
+def extra_trees(spec: Spec, seed: int) -> Pipeline:
+    """Extremely randomised trees: like a forest, with thresholds drawn at random."""
+    return Pipeline([("head", ExtraTreesClassifier(**_trees(spec), random_state=seed))])
+
+
+def knn(spec: Spec, seed: int) -> Pipeline:
+    """The k nearest training clips vote, with weights `distance` or `uniform`; metric `euclidean` or `cosine`."""
+    given = _settings(spec, k=5, weights="distance", metric="euclidean")
+    _choice(spec, given, "weights", ("distance", "uniform"))
+    _choice(spec, given, "metric", ("euclidean", "cosine"))
+    return _scaled(Neighbours(given["k"], weights=given["weights"], metric=given["metric"], algorithm="brute"))
+
+
+def mlp(spec: Spec, seed: int) -> Pipeline:
+    """Multi-layer perceptron with ReLU and Adam; `hidden` is the layers' sizes, such as `512` or `256x128`."""
+    given = _settings(spec, hidden="512", alpha=1.0, steps=500, batch=200, rate=1e-3)
+    sizes = given["hidden"].split("x")
+    if not all(size.isdigit() and 0 < int(size) <= 65536 for size in sizes):
+        raise SpecError(f"{str(spec)!r}: hidden is sizes of layers such as 512 or 256x128")
+    return _scaled(
+        FixedMLP(
+            tuple(map(int, sizes)),
+            alpha=given["alpha"],
+            batch_size=given["batch"],
+            learning_rate_init=given["rate"],
+            max_iter=given["steps"],
+            random_state=seed,
+        )
+    )
+
+
+def boosting(spec: Spec, seed: int) -> Pipeline:
+    """Gradient boosting on histograms: many small trees, each tried on a tenth of the features.
+
+    Small trees and coarse bins make 50 classes affordable (a tree per class and iteration) and score higher than the
+    usual 31 leaves on some dozens of clips per class.
+    """
+    given = _settings(spec, iterations=100, rate=0.1, leaves=4, features=0.1, bins=31, l2=1.0, balanced=True)
+    if given["leaves"] < 2 or not 2 <= given["bins"] <= 255 or not 0 < given["features"] <= 1:
+        raise SpecError(f"{str(spec)!r}: leaves are at least 2, bins from 2 to 255, features a share in (0, 1]")
+    booster = HistGradientBoostingClassifier(
+        learning_rate=given["rate"],
+        max_iter=given["iterations"],
+        max_leaf_nodes=given["leaves"],
+        min_samples_leaf=10,
+        max_features=given["features"],
+        max_bins=given["bins"],
+        l2_regularization=given["l2"],
+        class_weight=_weight(given),
+        early_stopping=False,
+        random_state=seed,
+    )
+    return Pipeline([("head", booster)])
+
+
+def lda(spec: Spec, seed: int) -> Pipeline:
+    """Linear discriminant analysis with the covariance shrunk by Ledoit and Wolf's rule, or by a share."""
+    shrinkage = take(spec, {"shrinkage": "auto"})["shrinkage"]
+    if shrinkage != "auto":
+        shrinkage = _number(spec, "shrinkage", shrinkage)
+        if shrinkage > 1:
+            raise SpecError(f"{str(spec)!r}: shrinkage is `auto` or a share in (0, 1]")
+    return _scaled(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage))
+
+
+HEADS: dict[str, Callable[[Spec, int], Pipeline]] = {
+    "boosting": boosting,
+    "extra-trees": extra_trees,
+    "forest": forest,
+    "knn": knn,
+    "lda": lda,
+    "linear-svm": linear_svm,
+    "logreg": logreg,
+    "mlp": mlp,
+    "svm": svm,
+}
+
+
+def _scaled(estimator: Any) -> Pipeline:
+    """Every component to mean 0 and variance 1 of the training clips. Trees do without: they only compare."""
+    return Pipeline([("scaler", StandardScaler()), ("head", estimator)])
+
+
+def _trees(spec: Spec) -> dict[str, Any]:
+    given = _settings(spec, trees=500, features="sqrt", leaf=1, balanced=True)
+    features = given["features"]
+    if features != "sqrt":
+        features = _number(spec, "features", features)
+        if features > 1:
+            raise SpecError(f"{str(spec)!r}: features is `sqrt` or a share in (0, 1]")
+    return {
+        "n_estimators": given["trees"],
+        "max_features": features,
+        "min_samples_leaf": given["leaf"],
+        "class_weight": _weight(given),
+    }
+
+
+def _weight(given: Mapping[str, Any]) -> str | None:
+    return "balanced" if given["balanced"] else None
+
+
+def _settings(spec: Spec, **defaults: Any) -> dict[str, Any]:
+    """`take`, and every number must be positive and finite."""
+    given = take(spec, defaults)
+    for key, value in given.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _number(spec, key, value)
+    return given
+
+
+def _number(spec: Spec, key: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise SpecError(f"{key}={value} in {str(spec)!r} should be a number") from None
+    if not (0 < number < float("inf")):
+        raise SpecError(f"{key}={value} in {str(spec)!r} should be a positive number")
+    return number
+
+
+def _choice(spec: Spec, given: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
+    if given[key] not in known:
+        raise SpecError(f"{key}={given[key]} in {str(spec)!r} should be one of: {', '.join(known)}")
