@@ -237,6 +237,8 @@ class Average(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class Neighbours(KNeighborsClassifier):  # type: ignore[misc]
     """scikit-learn's k-NN, where fewer training clips than k are all neighbours instead of an error."""
 
+    n_neighbors: int
+
     def fit(self, X: np.ndarray, y: np.ndarray) -> Neighbours:
         """Keep the training clips."""
         self.n_neighbors = min(self.n_neighbors, len(X))
