@@ -172,6 +172,9 @@ def test_a_part_is_the_whole_cut(tmp_path: Path, suffix: str) -> None:
         (5.0, 6.0, "earlier start"),
         (1.0, 2.2, "earlier end"),
         (1.0, 1.00001, "longer part"),
+        (None, None, "numbers of seconds"),
+        ("1", None, "numbers of seconds"),
+        (0.0, "1", "numbers of seconds"),
     ],
 )
 def test_impossible_parts_are_refused(recording: Path, start: float, end: float | None, words: str) -> None:
@@ -263,7 +266,9 @@ def test_windows_of_a_part_keep_the_recordings_time(recording: Path) -> None:
     np.testing.assert_array_equal(parts[2].waveform, noise(2 * RATE)[14_000:])
 
 
-@pytest.mark.parametrize(("seconds", "hop"), [(0, 1), (-1, 1), (math.nan, 1), (math.inf, 1), (1, -1), (1, math.nan)])
+@pytest.mark.parametrize(
+    ("seconds", "hop"), [(0, 1), (-1, 1), (math.nan, 1), (math.inf, 1), (1, -1), (1, math.nan), (None, 1), ("1", 1)]
+)
 def test_impossible_windows_are_refused_at_once(recording: Path, seconds: float, hop: float) -> None:
     with pytest.raises(AudioError, match="number of seconds above 0"):
         audio.windows(recording, None, seconds, hop)
@@ -368,6 +373,11 @@ def test_find_audio(tmp_path: Path) -> None:
     }
     for asked, expected in found.items():
         assert audio.find_audio(tmp_path / asked) == (None if expected is None else tmp_path / expected), asked
+
+
+def test_find_audio_takes_any_name() -> None:
+    for name in ("", ".", "/", "..", "nul\0byte", "x" * 5000 + ".wav"):
+        assert audio.find_audio(name) is None
 
 
 @pytest.mark.data

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -149,11 +150,18 @@ def windows(
     """
     hop_seconds = hop_seconds or window_seconds
     for name, value in (("window", window_seconds), ("hop", hop_seconds)):
-        if not 0 < value < math.inf:
+        if not _is_positive(value):
             raise AudioError(f"cannot cut into windows with a {name} of {value} s: give a number of seconds above 0")
     if sample_rate is not None:
         checked_rate(sample_rate, "the waveform asked for")
     return _windows(source, sample_rate, window_seconds, hop_seconds, start, end)
+
+
+def _is_positive(value: Any) -> bool:
+    try:
+        return bool(0 < value < math.inf)
+    except TypeError:
+        return False
 
 
 def _windows(
@@ -263,11 +271,11 @@ def find_audio(path: str | os.PathLike[str]) -> Path | None:
     Tables often name `.wav` where the collection was stored as FLAC or Ogg.
     """
     wanted = Path(path)
-    if wanted.is_file():
+    if os.path.isfile(wanted):  # unlike Path.is_file it takes any name, however long
         return wanted
     stem = wanted.name.removesuffix(wanted.suffix) if wanted.suffix.lower() in AUDIO_SUFFIXES else wanted.name
-    for suffix in _SUFFIXES:
+    for suffix in _SUFFIXES if stem else ():
         for candidate in (wanted.with_name(stem + suffix), wanted.with_name(stem + suffix.upper())):
-            if stem and candidate.is_file():
+            if os.path.isfile(candidate):
                 return candidate
     return None

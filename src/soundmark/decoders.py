@@ -78,7 +78,7 @@ def open_bytes(source: Any, stack: ExitStack) -> tuple[str, BinaryIO, str | None
     if isinstance(source, bytes | bytearray | memoryview):
         return "the bytes given", io.BytesIO(source), None
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
+        path = os.fsdecode(source)
         return path, stack.enter_context(_open_path(path)), path
     if not hasattr(source, "read"):
         raise AudioError(
@@ -153,6 +153,7 @@ class _Guarded:
 def _file_stream(
     name: str, file: BinaryIO, path: str | None, start: float, end: float | None, stack: ExitStack
 ) -> Stream:
+    check_moments(name, start, end)
     head = file.read(signatures.HEAD_BYTES)
     if not head:
         raise AudioError(f"{name} is empty (0 bytes): replace it or leave it out")
@@ -238,7 +239,6 @@ def _aside(error: Exception) -> str:
 def _ffmpeg_stream(
     name: str, kind: signatures.Kind, refusal: str, path: str, start: float, end: float | None, stack: ExitStack
 ) -> Stream:
-    check_moments(name, start, end)
     decoded = ffmpeg.decode(os.path.abspath(path), name, kind, refusal, start, end, stack)
     rate = checked_rate(decoded.sample_rate, name)
 
@@ -294,7 +294,6 @@ def span(name: str, rate: int, samples: int, start: float, end: float | None) ->
     """
     if samples <= 0:
         raise AudioError(f"{name} holds no samples: replace it or leave it out")
-    check_moments(name, start, end)
     seconds = samples / rate
     first = round(start * rate)
     stop = samples if end is None else min(round(end * rate), samples)
@@ -307,11 +306,16 @@ def span(name: str, rate: int, samples: int, start: float, end: float | None) ->
     return first, stop
 
 
-def check_moments(name: str, start: float, end: float | None) -> None:
-    """Raise an `AudioError` unless 0 <= start < end, both finite."""
-    if not 0 <= start < float("inf"):
+def check_moments(name: str, start: Any, end: Any) -> None:
+    """Raise an `AudioError` unless 0 <= start < end, both finite; an end of None is the recording's."""
+    try:
+        good_start = 0 <= start < float("inf")
+        good_end = end is None or start < end < float("inf")
+    except TypeError:
+        raise AudioError(f"cannot read {name} from {start!r} to {end!r}: give numbers of seconds") from None
+    if not good_start:
         raise AudioError(f"cannot read {name} from {start} s: the start must be a number of seconds from 0 up")
-    if end is not None and not start < end < float("inf"):
+    if not good_end:
         raise AudioError(
             f"cannot read {name} from {start} to {end} s: the end must be a number of seconds after the start"
         )
@@ -345,6 +349,7 @@ def _finite(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
 
 def _array_stream(pair: tuple[Any, ...], start: float, end: float | None) -> Stream:
     name = "the array given"
+    check_moments(name, start, end)
     if len(pair) != 2:
         raise AudioError(f"cannot read sound from a tuple of {len(pair)}: give a pair (array, sample rate)")
     try:
