@@ -19,7 +19,7 @@ Weighted = Callable[[Floats], Any]  # weights (k, n) -> one value per resample, 
 
 LEVEL = 0.95
 RESAMPLES = 1000
-_CHUNK_CELLS = 400_000  # weights held at once; bounds the memory for tasks of any size
+_CHUNK_CELLS = 1_000_000  # weights held at once; bounds the memory for tasks of any size
 
 
 def group_index(groups: Sequence[str]) -> tuple[NDArray[np.intp], int]:

@@ -23,7 +23,7 @@ from soundmark.tasks.base import Task
 PAGE = "report.html"
 FIGURES = "figures"
 PAIRS = 12
-_BIG = 330.0  # points; a wider confusion matrix has the page's width to itself
+_BIG = 480.0  # points; a wider confusion matrix has the page's width to itself
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.UndefinedError)
 
 

@@ -119,7 +119,7 @@ def _classes(metrics: Mapping[str, Any]) -> Drawing | None:
     d = drawing("classes", "Class by class", caption, key, WIDTH, KEY_ROOM + 12 + tall + 40)
     labels = [shown(row["label"]) for row in rows]
     left = 16 + _room(labels, 9.5)
-    ax = d.axes(left, 38, WIDTH - left - 84, tall)
+    ax = d.axes(left, 38, WIDTH - left - 88, tall)
     ax.set_xlim(0, 1)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     for y, row in enumerate(rows):
@@ -133,10 +133,10 @@ def _classes(metrics: Mapping[str, Any]) -> Drawing | None:
         ax.plot([row["f1_low"], row["f1_high"]], [y, y], color=INK, alpha=0.6, linewidth=1.1, solid_capstyle="butt")
         edge: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 1.1}
         ax.plot([row["recall"]], [y], "D", color=PAPER, markersize=4.4, clip_on=False, **edge)
-        _beside(ax, y, 36, percent(row["f1"], 0), fontsize=9.5, color=INK, ha="right")
-        _beside(ax, y, 70, str(row["clips"]), fontsize=9.5, color=MUTED, ha="right")
-    _beside(ax, -1.0, 36, "F1", fontsize=9, color=MUTED, ha="right")
-    _beside(ax, -1.0, 70, "clips", fontsize=9, color=MUTED, ha="right")
+        _beside(ax, y, 41, percent(row["f1"], 0), fontsize=9.5, color=INK, ha="right")
+        _beside(ax, y, 76, str(row["clips"]), fontsize=9.5, color=MUTED, ha="right")
+    _beside(ax, -1.0, 41, "F1", fontsize=9, color=MUTED, ha="right")
+    _beside(ax, -1.0, 76, "clips", fontsize=9, color=MUTED, ha="right")
     ax.set_yticks(range(len(rows)), labels, fontsize=9.5, color=INK)
     _percent_axis(ax.xaxis)
     ax.set_xlabel("F1 and recall")
