@@ -74,7 +74,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         protocol=protocol,
         rounds=rounds,
         metric="accuracy",
-        title=path.resolve().name,
+        title=path.resolve().name if path.is_dir() else path.stem,
         notes=tuple(notes),
     )
     about = provenance(path) if divided else None

@@ -169,6 +169,11 @@ def _figure(width: float, height: float, *, constrained: bool = True) -> Any:
     return figure
 
 
+def _name(task: Task) -> str:
+    """What to head a figure with; a task that is a path goes by its last part."""
+    return _short(task.full_name.rpartition("/")[2], 40)
+
+
 def _short(text: str, most: int = 28) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -185,7 +190,7 @@ def _counts(task: Task) -> Any:
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xticks([])
     axes.tick_params(axis="y", labelcolor=INK)
-    axes.set_title(f"{task.full_name}: {len(task.clips)} clips, {len(counts)} classes")
+    axes.set_title(f"{_name(task)}: {len(task.clips)} clips, {len(counts)} classes")
     return figure
 
 
@@ -216,7 +221,7 @@ def _durations(task: Task, seconds: dict[Clip, float]) -> Any:
     axes.grid(axis="y")
     axes.set_xlabel(f"seconds: {low:.3g} at least, {np.median(values):.3g} at the median, {high:.3g} at most")
     axes.set_ylabel("clips")
-    axes.set_title(f"{task.full_name}: {values.sum() / 60:.1f} minutes of sound")
+    axes.set_title(f"{_name(task)}: {values.sum() / 60:.1f} minutes of sound")
     return figure
 
 
@@ -236,7 +241,7 @@ def _gallery(task: Task, classes: Sequence[str], count: int) -> Any:
             if column == 0:
                 middle = (y - 0.04 - mel_high / 2) / height
                 figure.text(0.2 / width, middle, _short(name, 18), rotation=90, ha="center", va="center", weight="bold")
-    title = f"{task.full_name}: waveform and log-mel spectrogram"
+    title = f"{_name(task)}: waveform and log-mel spectrogram"
     figure.text(left / width, 1 - 0.35 / height, title, weight="bold", fontsize=12, va="center")
     return figure
 
