@@ -31,9 +31,11 @@ class PowerSpectrogram(nn.Module):
     """Squared magnitude of the short-time Fourier transform under a periodic Hann window.
 
     Args:
-        window: samples under the window, and length of the transform.
+        window: samples under the window.
         hop: samples between frames.
-        pad_mode: what lies beyond the clip's ends: `constant` (silence) or `reflect`.
+        length: samples transformed, with zeros around the window; 0 takes the window's own.
+        pad_mode: what lies beyond the clip's ends: `constant` (silence), `reflect`, or `none` for frames that start at
+            the first sample and end at the last.
         precise: whether to transform in double precision, for what looks into spectral holes: single precision leaves a
             floor of rounding noise 130 dB below the loudest bin, above what many lossy recordings hold in their top
             octave. It takes twice the time.
@@ -41,39 +43,45 @@ class PowerSpectrogram(nn.Module):
 
     hann: Tensor
 
-    def __init__(self, window: int, hop: int, pad_mode: str = "constant", *, precise: bool = False) -> None:
+    def __init__(
+        self, window: int, hop: int, *, length: int = 0, pad_mode: str = "constant", precise: bool = False
+    ) -> None:
         super().__init__()
         self.window, self.hop, self.pad_mode, self.precise = window, hop, pad_mode, precise
-        self.bins = window // 2 + 1
+        self.length = length or window
+        self.bins = self.length // 2 + 1
         hann = torch.hann_window(window, periodic=True, dtype=torch.float64)
         self.register_buffer("hann", hann if precise else hann.float(), persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Power of (batch, samples) waveforms as float32 (batch, frames, bins).
 
-        There are `1 + samples // hop` frames (with an odd window, `1 + (samples - 1) // hop`).
+        There are `1 + samples // hop` frames (if the length is odd, `1 + (samples - 1) // hop`; without padding,
+        `1 + (samples - length) // hop`).
         """
         return self._power(self._padded(waveforms))
 
     def map(self, waveforms: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
-        """`describe(self(waveforms))` for a `describe` that takes each frame by itself, in little memory.
+        """What `describe` makes of the frames' power, block by block: (batch, frames, size), in little memory.
 
-        On the way to (batch, frames, size) rows, the power is only ever held for a block of frames that fits the
-        processor's cache. Large blocks would cost more than the arithmetic: what the allocator hands back to the system
-        after every clip has to be mapped in again, page by page.
+        `describe` takes (batch, frames, bins) to (batch, frames, size), each frame by itself; or, where only a sum over
+        time is wanted, to (batch, 1, size), which then comes once for each block.
+
+        The power is held for one block at a time, small enough for the processor's cache. Holding all of it costs more
+        than the arithmetic: what the allocator hands back to the system after a clip is mapped in again page by page.
         """
         if not plain(waveforms):
             return describe(self(waveforms))
         padded = self._padded(waveforms)
-        frames = 1 + (padded.shape[1] - self.window) // self.hop
-        room = _BLOCK_BYTES // (self.hann.element_size() * self.window)
+        frames = 1 + (padded.shape[1] - self.length) // self.hop
+        room = _BLOCK_BYTES // (self.hann.element_size() * self.length)
         clips = max(1, room // frames)
         step = max(1, room // clips)
         return _joined(
             [
                 _joined(
                     [
-                        describe(self._power(part[:, first * self.hop : (first + step - 1) * self.hop + self.window]))
+                        describe(self._power(part[:, first * self.hop : (first + step - 1) * self.hop + self.length]))
                         for first in range(0, frames, step)
                     ],
                     dim=1,
@@ -84,11 +92,13 @@ class PowerSpectrogram(nn.Module):
         )
 
     def _padded(self, waveforms: Tensor) -> Tensor:
-        return functional.pad(waveforms, (self.window // 2, self.window // 2), mode=self.pad_mode)
+        if self.pad_mode == "none":
+            return waveforms
+        return functional.pad(waveforms, (self.length // 2, self.length // 2), mode=self.pad_mode)
 
     def _power(self, padded: Tensor) -> Tensor:
         spectrum = torch.stft(
-            padded.to(self.hann.dtype), self.window, self.hop, window=self.hann, center=False, return_complex=True
+            padded.to(self.hann.dtype), self.length, self.hop, self.window, self.hann, center=False, return_complex=True
         )
         # torch keeps a frame's bins side by side under a transposed view, so turning it back costs nothing; and
         # squaring the whole block first is three times quicker than squaring two strided halves.
@@ -125,6 +135,16 @@ class Filterbank(nn.Module):
         ]
         bands = _joined(blocks, dim=-1)
         return bands if bands.shape[-1] == self.bands else bands[..., : self.bands]
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed blocks of up to 24 MB for the next clip, rather than unmap and map them again.
+
+    glibc takes the largest block yet unmapped for its measure of what to keep, so one is unmapped here; it is never
+    touched and so never takes memory. Elsewhere this does nothing.
+    """
+    block = torch.empty(24 << 20, dtype=torch.uint8)
+    del block
 
 
 def decibels(power: Tensor, floor: float = POWER_FLOOR) -> Tensor:

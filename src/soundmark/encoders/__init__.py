@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from soundmark.encoders import handcrafted, spectral
 from soundmark.encoders.base import Encoder
-from soundmark.encoders.handcrafted import handcrafted
 from soundmark.encoders.joined import Joined
-from soundmark.encoders.spectral import linear, logfreq, logmel, mfcc
+from soundmark.frontends import keep_freed_memory
 from soundmark.spec import Spec, lookup, parse_joined
 
 ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
-    "handcrafted": handcrafted,
-    "linear": linear,
-    "logfreq": logfreq,
-    "logmel": logmel,
-    "mfcc": mfcc,
+    "handcrafted": handcrafted.handcrafted,
+    "linear": spectral.linear,
+    "logfreq": spectral.logfreq,
+    "logmel": spectral.logmel,
+    "mfcc": spectral.mfcc,
 }
 """Every encoder by name."""
 
@@ -33,6 +33,7 @@ def load(text: str) -> Encoder:
     Raises:
         SpecError: for an unknown name or setting, a value out of bounds, or parts that do not fit together.
     """
+    keep_freed_memory()
     parts = [lookup("encoder", spec.name, ENCODERS)(spec) for spec in parse_joined(text)]
     encoder = parts[0] if len(parts) == 1 else Joined(parts)
     return encoder.eval().requires_grad_(False)

@@ -41,17 +41,6 @@ def _std(frames: Tensor) -> Tensor:
     return _centred(frames).square().mean(1).sqrt()
 
 
-def _moment(frames: Tensor, order: int) -> Tensor:
-    centred = _centred(frames)
-    variance = centred.square().mean(1)
-    # Rounding leaves a constant with a variance of about (1e-7 x)**2, and its higher moments are noise.
-    constant = variance <= (1e-6 * frames.abs().amax(1)).square()
-    scale = torch.where(constant, torch.ones_like(variance), variance)
-    standardised = centred / scale.sqrt().unsqueeze(1)
-    moment = (standardised.square() * standardised if order == 3 else standardised.square().square()).mean(1)
-    return torch.where(constant, torch.zeros_like(moment), moment - (3.0 if order == 4 else 0.0))
-
-
 def _count(frames: Tensor) -> Tensor:
     """Number of rows, at least one, so that what a single frame lacks (a difference) comes out as zero."""
     return torch.ones_like(frames[:, :, :1]).sum(1).clamp_min(1.0)
@@ -82,8 +71,6 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda frames: frames.amax(1),
     "min": lambda frames: frames.amin(1),
     "std": _std,
-    "skew": lambda frames: _moment(frames, 3),
-    "kurtosis": lambda frames: _moment(frames, 4),
     "dmean": _step_mean,
     "dstd": _step_std,
     "cov": _covariance,

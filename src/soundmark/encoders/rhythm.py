@@ -36,7 +36,6 @@ class Tempo(nn.Module):
         SpecError: if the frames are too coarse or too fine to tell a tempo.
     """
 
-    hann: Tensor
     ramp: Tensor
     beats: Tensor
     prior: Tensor
@@ -57,7 +56,7 @@ class Tempo(nn.Module):
         beats = beats[self.first_lag - 1 :]
         prior = -0.5 * np.log2(beats / _START_BPM) ** 2
         half = self.memory // 2
-        self.register_buffer("hann", torch.hann_window(self.memory, periodic=True), persistent=False)
+        self.spectra = frontends.PowerSpectrogram(self.memory, 1, length=self.length, pad_mode="none")
         self.register_buffer("ramp", (torch.arange(half, 0, -1) - 1) / half, persistent=False)
         self.register_buffer("beats", torch.from_numpy(beats.astype(np.float32)), persistent=False)
         self.register_buffer("prior", torch.from_numpy(prior.astype(np.float32)), persistent=False)
@@ -87,21 +86,19 @@ class Tempo(nn.Module):
         The mean of what librosa's `feature.tempogram` gives in every frame. Transforms are linear, so averaging the
         normalised power spectra first leaves one transform back instead of one per frame.
         """
-        # Windows are centred; beyond the ends, the onsets fade out linearly. torch.stft wants whole transforms, so
-        # what its zero-padded window will not look at is zeros.
+        # Windows are centred; beyond the ends the onsets fade out linearly, and the transform is longer still.
         spare = self.length - self.memory
         left = onsets[:, :1] * self.ramp.flip(0)
         right = onsets[:, -1:] * (self.ramp if self.memory % 2 else self.ramp[:-1])
         extended = functional.pad(torch.cat([left, onsets, right], dim=1), (spare // 2, spare - spare // 2))
-        spectra = torch.stft(
-            extended, self.length, 1, self.memory, self.hann, center=False, return_complex=True
-        ).transpose(1, 2)
-        squares = torch.view_as_real(spectra).square()
-        power = squares[..., 0] + squares[..., 1]
-        # The whole spectrum mirrors this half; its sum is the energy, that is, the autocorrelation at lag 0.
-        energy = (2.0 * power.sum(-1) - power[..., 0] - power[..., -1]) / self.length
-        mean = (power / energy.clamp_min(1e-20).unsqueeze(-1)).mean(1)
-        whole = torch.cat([mean, mean[:, 1:-1].flip(1)], dim=1)
-        # Real and even, so forwards is backwards.
-        lags = torch.view_as_real(torch.fft.rfft(whole))[..., 0] / self.length
-        return lags[:, : self.memory].clamp_min(0.0)
+        sums = self.spectra.map(extended, self._normalised_sum).sum(1)
+        # The spectrum is real and even, so that the transform back is the same as forth.
+        whole = torch.cat([sums, sums[:, 1:-1].flip(1)], dim=1)
+        lags = torch.view_as_real(torch.fft.rfft(whole))[..., 0]
+        return (lags[:, : self.memory] / onsets.shape[1]).clamp_min(0.0)
+
+    @staticmethod
+    def _normalised_sum(power: Tensor) -> Tensor:
+        """Sum over frames of their power spectra, each scaled to an autocorrelation of 1 at lag 0: (batch, 1, bins)."""
+        energy = 2.0 * power.sum(-1) - power[..., 0] - power[..., -1]
+        return (1.0 / energy.clamp_min(1e-20)).unsqueeze(1) @ power
