@@ -1,8 +1,6 @@
 """`python -m soundmark`: the command line."""
 
-import sys
-
-from soundmark.cli import main
+from soundmark.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

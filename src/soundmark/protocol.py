@@ -186,16 +186,15 @@ def _thresholds(train: Task, learner: Learner, seed: int, inner_folds: int) -> d
 def _each(
     work: Callable[[Round], RoundResult], rounds: Sequence[Round], threads: int, title: str, progress: bool
 ) -> list[RoundResult]:
-    bar = tqdm(total=len(rounds), desc=title, unit="fold", disable=None if progress else True)
-    with bar, ThreadPoolExecutor(min(threads, len(rounds))) as pool:
+    pool = ThreadPoolExecutor(min(threads, len(rounds)))
+    with tqdm(total=len(rounds), desc=title, unit="fold", disable=None if progress else True) as bar:
         futures = [pool.submit(work, each) for each in rounds]
         for future in futures:
             future.add_done_callback(lambda _: bar.update())
         try:
             return [future.result() for future in futures]
-        except BaseException:
+        finally:  # an interrupt does not wait for the fits under way; their folds are simply not saved
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _predictions(task: Task, results: Sequence[RoundResult]) -> Predictions:

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from soundmark.errors import SoundmarkError
 
@@ -20,7 +21,20 @@ VERBS = {
     "benchmark": "measure a grid of learners, only what is missing",
     "classify": "recognise sounds with a model file",
 }
-_TRAIN = ["torch", "sklearn", "librosa", "pyarrow", "matplotlib", "jinja2", "onnx", "onnxscript", "skl2onnx", "scipy", "tomli_w"]
+INTERRUPTED = 130
+_TRAIN = [
+    "torch",
+    "sklearn",
+    "librosa",
+    "pyarrow",
+    "matplotlib",
+    "jinja2",
+    "onnx",
+    "onnxscript",
+    "skl2onnx",
+    "scipy",
+    "tomli_w",
+]
 _EXTRAS = dict.fromkeys(_TRAIN, "train")
 
 
@@ -72,10 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nsoundmark: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader has left (`| head`); keep the interpreter's exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"soundmark: error: {error}", file=sys.stderr)
         return 1
+
+
+def entry() -> NoReturn:
+    """The console script. An interrupt ends the process at once, without waiting for the threads under way."""
+    code = main()
+    sys.stdout.flush()
+    if code == INTERRUPTED:
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soundmark import audio, embeddings, encoders
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import AudioError, SoundmarkError
+from soundmark.tasks.base import Clip, Task
+
+ENCODER = "logmel?rate=16000&window=512&hop=256&bands=16"
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(toy: Task, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy clips are shared, but vectors are not: a test sees only its own."""
+    monkeypatch.setenv("SOUNDMARK_CACHE", str(own_cache))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every file that is decoded from now on."""
+    read = []
+    real = audio.read
+
+    def spy(source: object, *args: object, **kwargs: object) -> object:
+        read.append(Path(str(source)).name)
+        return real(source, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(audio, "read", spy)
+    return read
+
+
+def test_a_vector_is_the_pooled_frames_of_its_clip(toy: Task) -> None:
+    found = embeddings.embed(toy, ENCODER, "mean+max", progress=False)
+    assert found.clips == toy.clips
+    assert found.vectors.shape == (100, 32)
+    assert found.vectors.dtype == np.float32
+    assert found.bad == {}
+    module = encoders.load(ENCODER)
+    for i in (0, 57):
+        samples = embeddings.waveform(toy, toy.clips[i], module)
+        with torch.inference_mode():
+            expected = Pooling("mean+max")(module.encode(torch.from_numpy(samples)[None]))[0].numpy()
+        np.testing.assert_allclose(found.vectors[i], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_cache_is_used_by_content_and_by_statistic(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = counted(monkeypatch)
+    first = embeddings.embed(toy, ENCODER, "mean+std", progress=False)
+    assert len(read) == 100
+    read.clear()
+    again = embeddings.embed(toy, ENCODER, "std", progress=False)
+    assert read == []
+    np.testing.assert_array_equal(again.vectors, first.vectors[:, 16:])
+    embeddings.embed(toy, ENCODER.replace("bands=16", "bands=8"), "mean", progress=False)
+    assert len(read) == 100
+
+
+def test_a_changed_file_is_encoded_again(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.write(tmp_path / "a.wav", np.zeros(8000, np.float32), 16000)
+    task = replace(toy, root=tmp_path, clips=(Clip("a.wav", ("siren",)),), rounds=())
+    silent = embeddings.embed(task, ENCODER, "mean", progress=False).vectors
+    audio.write(tmp_path / "a.wav", np.full(8000, 0.5, np.float32), 16000)
+    assert not np.array_equal(embeddings.embed(task, ENCODER, "mean", progress=False).vectors, silent)
+
+
+def test_without_the_cache_nothing_is_written(toy: Task, own_cache: Path) -> None:
+    one = embeddings.embed(toy, ENCODER, "mean", cache=False, progress=False)
+    assert not (own_cache / "embeddings").exists()
+    np.testing.assert_array_equal(one.vectors, embeddings.embed(toy, ENCODER, "mean", progress=False).vectors)
+
+
+def test_threads_do_not_change_the_vectors(toy: Task) -> None:
+    one, many = (
+        embeddings.embed(toy, ENCODER, "mean+p50", workers=n, cache=False, progress=False).vectors for n in (1, 4)
+    )
+    np.testing.assert_array_equal(one, many)
+
+
+def test_bad_clips_are_listed(broken: Task) -> None:
+    found = embeddings.embed(broken, ENCODER, "mean", progress=False)
+    assert [broken.clips.index(clip) for clip in found.bad] == [27, 0, 15] or {
+        broken.clips.index(clip) for clip in found.bad
+    } == {0, 15, 27}
+    assert len(found.clips) == len(found.vectors) == 97
+    assert all(Path(clip.path).name in text for clip, text in found.bad.items())
+
+
+def test_bad_clips_are_fatal_when_asked(broken: Task) -> None:
+    with pytest.raises(AudioError, match=r"\.wav"):
+        embeddings.embed(broken, ENCODER, "mean", strict=True, progress=False)
+
+
+def test_a_task_of_bad_clips_only_is_an_error(broken: Task) -> None:
+    with pytest.raises(SoundmarkError, match="no clip of toy"):
+        embeddings.embed(broken.subset([0, 15]), ENCODER, "mean", progress=False)
+
+
+def test_parts_of_one_file_have_their_own_vectors(toy: Task, tmp_path: Path) -> None:
+    loud = np.concatenate(
+        [np.zeros(16000, np.float32), np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)]
+    )
+    audio.write(tmp_path / "a.wav", loud, 16000)
+    parts = (Clip("a.wav", ("rain",), 0.0, 1.0), Clip("a.wav", ("rain",), 1.0, 2.0), Clip("a.wav", ("rain",)))
+    task = replace(toy, root=tmp_path, clips=parts, rounds=())
+    for _ in range(2):  # encoded, then from the cache
+        silence, noise, both = embeddings.embed(task, ENCODER, "mean", progress=False).vectors
+        assert silence.mean() < both.mean() < noise.mean()
+
+
+def test_a_long_recording_is_encoded_in_pieces(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000 * 5).astype(np.float32)
+    audio.write(tmp_path / "a.wav", noise, 16000)
+    task = replace(toy, root=tmp_path, clips=(Clip("a.wav", ("rain",)),), rounds=())
+    whole = embeddings.embed(task, ENCODER, "mean+std", cache=False, progress=False).vectors
+    monkeypatch.setattr(embeddings, "PIECE_SECONDS", 2.0)
+    monkeypatch.setattr(embeddings, "SMALL_FILE_BYTES", 1000)
+    read = counted(monkeypatch)
+    pieces = embeddings.embed(task, ENCODER, "mean+std", cache=False, progress=False).vectors
+    assert read == []  # never read whole
+    np.testing.assert_allclose(pieces, whole, rtol=0.05, atol=0.2)
+
+
+def test_frames_come_in_order_with_errors_in_place(broken: Task) -> None:
+    answers = list(embeddings.frames(broken, ENCODER, progress=False))
+    assert [clip for clip, _ in answers] == list(broken.clips)
+    assert {i for i, (_, heard) in enumerate(answers) if isinstance(heard, str)} == {0, 15, 27}
+    assert answers[1][1].shape == (32, 16)  # type: ignore[union-attr]
+
+
+def test_answers_do_not_pile_up() -> None:
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def work(i: int) -> int:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        return i
+
+    with ThreadPoolExecutor(4) as threads:
+        for i, answer in enumerate(embeddings.in_order(threads, work, range(50), ahead=6)):
+            assert i == answer
+            with lock:
+                under_way -= 1
+    assert most <= 7
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_kill_loses_at_most_the_batches_under_way(
+    toy: Task, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from soundmark import audio, embeddings, tasks\n"
+        "real = audio.read\n"
+        "audio.read = lambda *a, **k: (time.sleep(0.02), real(*a, **k))[1]\n"
+        f"clips = [p.name for p in sorted(Path({str(toy.root)!r}).iterdir())]\n"
+        "from soundmark.tasks.base import Clip, Task\n"
+        f"task = Task('toy', Path({str(toy.root)!r}), tuple(Clip(n, ('x',)) for n in clips), ('x',), '', ())\n"
+        f"embeddings.embed(task, {ENCODER!r}, 'mean', workers=1, progress=False)\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code])
+    folder = own_cache / "embeddings"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not _stored(folder):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait(timeout=30)
+    before = _stored(folder)
+    assert before > 0
+    read = counted(monkeypatch)
+    found = embeddings.embed(toy, ENCODER, "mean", progress=False)
+    assert len(read) == 100 - before
+    expected = embeddings.embed(toy, ENCODER, "mean", cache=False, progress=False)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
+def _stored(folder: Path) -> int:
+    import sqlite3
+
+    total = 0
+    for path in folder.glob("*.sqlite"):
+        connection = sqlite3.connect(path, timeout=10)
+        try:
+            total += connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
+        except sqlite3.OperationalError:  # the table is being made
+            pass
+        finally:
+            connection.close()
+    return total
