@@ -143,10 +143,10 @@ def test_a_stopped_run_goes_on_from_the_finished_folds(tmp_path: Path) -> None:
     kept = sorted(path.name for path in (tmp_path / "folds").iterdir())
     assert kept[:3] == ["1.json", "2.json", "3.json"]
     assert "4.json" not in kept
-    (tmp_path / "folds" / "5.json").unlink(missing_ok=True)  # begun before the stop was noticed, or not
     rest = Oracle(skill=0.8)
     resumed = protocol.evaluate(task, [rest], folder=tmp_path, progress=False)
-    assert [{clip.fold for clip in tested} for _, _, tested in rest.log] == [{"4"}, {"5"}]
+    tested_again = [{clip.fold for clip in tested} for _, _, tested in rest.log]
+    assert tested_again in ([{"4"}], [{"4"}, {"5"}])  # the last fold may have begun before the stop was noticed
     whole = protocol.evaluate(task, [Oracle(skill=0.8)], progress=False)
     np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
 
