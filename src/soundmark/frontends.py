@@ -152,6 +152,21 @@ def decibels(power: Tensor, floor: float = POWER_FLOOR) -> Tensor:
     return 10.0 * torch.log10(power.clamp_min(floor))
 
 
+def relative(levels: Tensor, *, to_loudest: bool, top_db: float) -> Tensor:
+    """Levels in dB against the loudest of their clip, as librosa's `power_to_db` does with `ref=np.max` and `top_db`.
+
+    Args:
+        levels: (batch, frames, bands) dB.
+        to_loudest: subtract the clip's loudest level.
+        top_db: raise what lies further under the loudest to there; 0 leaves all as it is.
+    """
+    if not (to_loudest or top_db):
+        return levels
+    loudest = levels.amax((1, 2), keepdim=True)
+    bounded = torch.maximum(levels, loudest - top_db) if top_db else levels
+    return bounded - loudest if to_loudest else bounded
+
+
 def plain(values: Tensor) -> bool:
     """Whether numpy may take over: nothing traces these numbers and they are in ordinary memory."""
     return not (torch.compiler.is_exporting() or values.requires_grad or values.device.type != "cpu")

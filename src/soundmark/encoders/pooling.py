@@ -6,12 +6,15 @@ skew  kurtosis              third and fourth standardised moments (kurtosis less
 p10, p97.5, ...             percentiles, with linear interpolation as in numpy
 percentiles                 short for p5+p25+p50+p75+p95
 dmean  dstd                 mean size of the first difference, and its standard deviation: how restless the clip is
+modulation                  log magnitude of the change over time in eight octaves of its speed, from half the frame
+                            rate down: slow for rain, fast for a rattle
 cov                         upper triangle of the frames' covariance (population), row by row; for small dims
 scene                       the encoder's own way; for encoders that have none, the mean
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -25,6 +28,8 @@ from soundmark.errors import SpecError
 ALIASES = {"percentiles": ("p5", "p25", "p50", "p75", "p95")}
 
 _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d{1,6})?)")
+_OCTAVES = 8
+_MODULATION_FLOOR = 0.1  # in the frames' own unit: a tenth of a decibel of swing counts as none
 _COV_LIMIT = 512  # d(d+1)/2 components: beyond this a vector would hold more than 131,000 numbers
 
 
@@ -66,6 +71,25 @@ def _covariance(frames: Tensor) -> Tensor:
     return covariance.flatten(1).index_select(1, upper.to(frames.device))
 
 
+def _modulation(frames: Tensor) -> Tensor:
+    """Octaves of the modulation spectrum, fastest first, each with all components: (batch, octaves * dim).
+
+    Under a Hann window, so that a clip's two ends do not make a step. Octaves are of the frame rate, not of the clip's
+    length; a clip too short to show the slow ones has the floor there.
+    """
+    centred = _centred(frames)
+    count = _count(frames).mean()
+    place = torch.ones_like(frames[0, :, 0]).cumsum(0) - 0.5
+    hann = torch.sin(math.pi * place / count).square()
+    spectrum = torch.fft.rfft((centred * hann.unsqueeze(1)).transpose(1, 2), dim=-1)
+    magnitude = torch.view_as_real(spectrum).square().sum(-1).sqrt() * (2.0 / count)
+    cycles = (torch.ones_like(magnitude[0, 0]).cumsum(0) - 1.0).unsqueeze(1) / count
+    tops = (0.5 ** torch.arange(1, _OCTAVES + 1)).to(cycles)
+    member = ((cycles <= tops) & (cycles > 0.5 * tops)).to(magnitude.dtype)
+    octaves = magnitude @ (member / member.sum(0).clamp_min(1.0))
+    return (octaves.transpose(1, 2).flatten(1) + _MODULATION_FLOOR).log()
+
+
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": _mean,
     "max": lambda frames: frames.amax(1),
@@ -73,6 +97,7 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "std": _std,
     "dmean": _step_mean,
     "dstd": _step_std,
+    "modulation": _modulation,
     "cov": _covariance,
     "scene": _mean,
 }
@@ -119,19 +144,20 @@ class Pooling(nn.Module):
         """
         if "cov" in self.names and dim > _COV_LIMIT:
             raise SpecError(f"cov of {dim}-dimensional frames is too large (at most {_COV_LIMIT}): leave it out")
-        return sum(dim * (dim + 1) // 2 if name == "cov" else dim for name in self.names)
+        sizes = {"cov": dim * (dim + 1) // 2, "modulation": dim * _OCTAVES}
+        return sum(sizes.get(name, dim) for name in self.names)
 
     def feature_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """Names of the vector's components from those of a frame's, such as `std of mel 440 Hz`."""
-        return tuple(
-            text
-            for statistic in self.names
-            for text in (
-                [f"cov of {a} and {b}" for i, a in enumerate(names) for b in names[i:]]
-                if statistic == "cov"
-                else [f"{statistic} of {name}" for name in names]
-            )
-        )
+        listed: list[str] = []
+        for statistic in self.names:
+            if statistic == "cov":
+                listed += [f"cov of {a} and {b}" for i, a in enumerate(names) for b in names[i:]]
+            elif statistic == "modulation":
+                listed += [f"modulation octave {octave} of {a}" for octave in range(1, _OCTAVES + 1) for a in names]
+            else:
+                listed += [f"{statistic} of {name}" for name in names]
+        return tuple(listed)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Vectors of (batch, frames, dim) frames: (batch, output_dim(dim))."""

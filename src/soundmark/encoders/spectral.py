@@ -1,8 +1,9 @@
 """Spectral encoders: power spectrograms on linear, logarithmic and mel frequency scales, and cepstral coefficients.
 
 All of them share one set of settings: `rate` (Hz), `window` and `hop` (samples), `bands`, `fmin` and `fmax` (Hz;
-`fmax=0` is half the rate). Levels are in dB of power, `10 log10(max(x, 1e-10))`, relative to full scale and to nothing
-else: a clip's loudness stays in its frames.
+`fmax=0` is half the rate). Levels are in dB of power, `10 log10(max(x, 1e-10))`, relative to full scale, so that a
+clip's loudness stays in its frames; `ref=max` makes them relative to the clip's loudest band, and `top_db=80` lets none
+reach further than that under it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from soundmark.errors import SpecError
 from soundmark.spec import Spec, take
 
 COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "fmax": 0.0}
+# What librosa's `power_to_db` calls so: levels relative to full scale (1) or to the clip's loudest band (max), and how
+# far under the loudest they may reach (0: as far as they go).
+LEVELS = {"ref": "1", "top_db": 0.0}
 _LIMITS: dict[str, tuple[float, float]] = {
     "rate": (1000, 384_000),
     "window": (16, 65_536),
@@ -79,6 +83,7 @@ class BandLevels(SpectralEncoder):
     def __init__(self, name: str, settings: Mapping[str, Any], weights: Tensor | slice, centres: np.ndarray) -> None:
         # Nothing smooths a linear scale's top bands, so they show the noise of single precision.
         super().__init__(name, settings, precise=name == "linear")
+        self.to_loudest, self.top_db = settings["ref"] == "max", settings["top_db"]
         self.bins = weights if isinstance(weights, slice) else slice(None)
         self.filterbank = nn.Identity() if isinstance(weights, slice) else frontends.Filterbank(weights)
         self.dim = len(centres)
@@ -88,6 +93,10 @@ class BandLevels(SpectralEncoder):
         """Levels of the bands, dB."""
         bands: Tensor = self.filterbank(power[..., self.bins])
         return frontends.decibels(bands)
+
+    def finish(self, waveforms: Tensor, rows: Tensor) -> Tensor:
+        """Levels relative to the clip's loudest, and no lower than `top_db` under it, where asked."""
+        return frontends.relative(rows, to_loudest=self.to_loudest, top_db=self.top_db)
 
 
 class Mfcc(SpectralEncoder):
@@ -160,7 +169,7 @@ class Cepstrum(nn.Module):
 
 def linear(spec: Spec) -> BandLevels:
     """`linear`: levels of bands of equal width (each the mean power of its bins); `bands=0` keeps every bin."""
-    settings = read_settings(spec, COMMON | {"bands": 128})
+    settings = read_settings(spec, COMMON | {"bands": 128} | LEVELS)
     rate, window, fmin, fmax = (settings[key] for key in ("rate", "window", "fmin", "fmax"))
     frequencies = frontends.bin_frequencies(rate, window)
     top = fmax or rate / 2
@@ -176,7 +185,7 @@ def logfreq(spec: Spec) -> BandLevels:
 
     Each is the weighted mean of the power under a triangle; see `frontends.log_frequency_weights`.
     """
-    settings = read_settings(spec, COMMON | {"bands": 0, "fmin": 32.7, "octave": 12})
+    settings = read_settings(spec, COMMON | {"bands": 0, "fmin": 32.7, "octave": 12} | LEVELS)
     arguments = [settings["bands"], settings["fmin"], settings["fmax"] or settings["rate"] / 2, settings["octave"]]
     if not settings["fmin"]:
         raise SpecError("logfreq starts from fmin, which must lie above 0 Hz: give one, such as fmin=32.7")
@@ -187,7 +196,7 @@ def logfreq(spec: Spec) -> BandLevels:
 
 def logmel(spec: Spec) -> BandLevels:
     """`logmel`: levels of Slaney's mel bands; librosa's `power_to_db(melspectrogram(...), top_db=None)`."""
-    settings = read_settings(spec, COMMON)
+    settings = read_settings(spec, COMMON | LEVELS)
     from librosa import mel_frequencies
 
     fmin, fmax = settings["fmin"], settings["fmax"] or settings["rate"] / 2
@@ -209,7 +218,13 @@ def read_settings(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     if spec.view or spec.layer:
         raise SpecError(f"{spec.name!r} has neither views nor layers: write {spec.name} or {spec.name}?setting=value")
     settings = take(spec, defaults)
+    if settings.get("ref", "1") not in ("1", "max"):
+        raise SpecError(
+            f"ref={settings['ref']} in {spec.name!r}: it is 1 (full scale) or max (the clip's loudest band)"
+        )
     for key, value in settings.items():
+        if key == "ref":
+            continue
         low, high = _LIMITS.get(key, (0.0, settings["rate"] / 2))
         low = 1 if key == "bands" and defaults["bands"] == COMMON["bands"] else low
         if not low <= value <= high:  # not a number fails too
