@@ -37,6 +37,7 @@ from soundmark.intervals import (
     mcnemar,
     paired_permutation,
 )
+from soundmark.metrics import METRICS as MEASURES
 
 PREDICTIONS = "predictions.parquet"
 PREDICTIONS_CSV = "predictions.csv"
@@ -289,7 +290,6 @@ def compare(
     Raises:
         ResultsError: if the runs do not hold the same clips, labels and classes; the message says how they differ.
     """
-    from soundmark.metrics import METRICS as MEASURES
 
     a, b = (run if isinstance(run, Run) else Run.read(run) for run in (run_a, run_b))
     order = _match(a, b)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from soundmark.decoders import opened
+from soundmark.audio.decoders import opened
 from soundmark.errors import AudioError
 from soundmark.tasks.base import Clip, Task, counted, leaks
 

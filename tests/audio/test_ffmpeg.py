@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from soundmark import audio, ffmpeg
+from soundmark import audio
+from soundmark.audio import ffmpeg
+from soundmark.audio.signatures import Kind
 from soundmark.errors import AudioError
-from soundmark.signatures import Kind
 
 RATE = 48_000
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on PATH")

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from soundmark import ffmpeg, signatures, vorbis
+from soundmark.audio import ffmpeg, signatures, vorbis
 from soundmark.errors import AudioError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]

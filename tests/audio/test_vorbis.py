@@ -12,7 +12,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundmark import audio, vorbis
+from soundmark import audio
+from soundmark.audio import vorbis
 
 TOLERANCE = 2e-6
 needs_miniaudio = pytest.mark.skipif(vorbis._miniaudio() is None, reason="miniaudio is not installed")

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import soxr
 
-from soundmark.decoders import checked_rate
+from soundmark.audio.decoders import checked_rate
 from soundmark.errors import AudioError, ModelError
 
 MAX_SECONDS = 600.0

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from soundmark import audio, vorbis
-from soundmark.decoders import opened
+from soundmark import audio
+from soundmark.audio import vorbis
+from soundmark.audio.decoders import opened
 from soundmark.errors import AudioError
 
 
@@ -24,7 +25,7 @@ def load_odd_files() -> ModuleType:
     """The list beside this file; tests are not a package, so it is loaded by its path."""
     name = "odd_files"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("odd_files.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "odd_files.py")
         assert spec
         assert spec.loader
         sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from soundmark.signatures import Kind, kind_of, looks_like
+from soundmark.audio.signatures import Kind, kind_of, looks_like
 
 
 def test_kinds_are_told_by_first_bytes() -> None:

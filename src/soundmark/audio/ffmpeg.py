@@ -15,8 +15,8 @@ from typing import IO
 
 import numpy as np
 
+from soundmark.audio.signatures import Kind
 from soundmark.errors import AudioError
-from soundmark.signatures import Kind
 
 PATIENCE = 60.0
 """Seconds without a single block before ffmpeg is given up."""

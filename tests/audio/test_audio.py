@@ -251,7 +251,7 @@ def test_windows_are_the_whole_cut(samples: int, to_rate: int, seconds: float, h
 def test_windows_of_many_blocks_are_the_whole_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_rate: int | None
 ) -> None:
-    monkeypatch.setattr("soundmark.decoders._BLOCK_VALUES", 5000)
+    monkeypatch.setattr("soundmark.audio.decoders._BLOCK_VALUES", 5000)
     path = tmp_path / "stereo.wav"
     soundfile.write(path, noise(30_000, 2), RATE, subtype="FLOAT")
     whole, rate = audio.read(path, to_rate)

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from soundmark.decoders import Source, checked_rate, opened
+from soundmark.audio.decoders import Source, checked_rate, opened
+from soundmark.audio.waveforms import Window, WindowPolicy, fit, resample, resample_blocks, samples_of
 from soundmark.errors import AudioError
 from soundmark.files import atomic_path
-from soundmark.waveforms import Window, WindowPolicy, fit, resample, resample_blocks, samples_of
 
 __all__ = [
     "AUDIO_SUFFIXES",

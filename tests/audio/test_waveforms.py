@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soundmark.audio.waveforms import WindowPolicy, fit, resample, resample_blocks
 from soundmark.errors import AudioError, ModelError
-from soundmark.waveforms import WindowPolicy, fit, resample, resample_blocks
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 rates = st.sampled_from([100, 4000, 7999, 8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 192_000])
