@@ -54,7 +54,7 @@ class PowerSpectrogram(nn.Module):
         self.register_buffer("hann", hann if precise else hann.float(), persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Power of (batch, samples) waveforms as float32 (batch, frames, bins).
+        """Power of (batch, samples) waveforms, of the same type, as (batch, frames, bins).
 
         There are `1 + samples // hop` frames (if the length is odd, `1 + (samples - 1) // hop`; without padding,
         `1 + (samples - length) // hop`).

@@ -56,7 +56,8 @@ class Tempo(nn.Module):
         beats = beats[self.first_lag - 1 :]
         prior = -0.5 * np.log2(beats / _START_BPM) ** 2
         half = self.memory // 2
-        self.spectra = frontends.PowerSpectrogram(self.memory, 1, length=self.length, pad_mode="none")
+        # In double precision: a clip with one event has no period, and there single precision's noise would pick one.
+        self.spectra = frontends.PowerSpectrogram(self.memory, 1, length=self.length, pad_mode="none", precise=True)
         self.register_buffer("ramp", (torch.arange(half, 0, -1) - 1) / half, persistent=False)
         self.register_buffer("beats", torch.from_numpy(beats.astype(np.float32)), persistent=False)
         self.register_buffer("prior", torch.from_numpy(prior.astype(np.float32)), persistent=False)
@@ -91,11 +92,11 @@ class Tempo(nn.Module):
         left = onsets[:, :1] * self.ramp.flip(0)
         right = onsets[:, -1:] * (self.ramp if self.memory % 2 else self.ramp[:-1])
         extended = functional.pad(torch.cat([left, onsets, right], dim=1), (spare // 2, spare - spare // 2))
-        sums = self.spectra.map(extended, self._normalised_sum).sum(1)
+        sums = self.spectra.map(extended.double(), self._normalised_sum).sum(1)
         # The spectrum is real and even, so that the transform back is the same as forth.
         whole = torch.cat([sums, sums[:, 1:-1].flip(1)], dim=1)
         lags = torch.view_as_real(torch.fft.rfft(whole))[..., 0]
-        return (lags[:, : self.memory] / onsets.shape[1]).clamp_min(0.0)
+        return (lags[:, : self.memory] / onsets.shape[1]).clamp_min(0.0).to(onsets.dtype)
 
     @staticmethod
     def _normalised_sum(power: Tensor) -> Tensor:

@@ -81,8 +81,8 @@ class BandLevels(SpectralEncoder):
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any], weights: Tensor | slice, centres: np.ndarray) -> None:
-        # Nothing smooths a linear scale's top bands, so they show the noise of single precision.
-        super().__init__(name, settings, precise=name == "linear")
+        # A mel band averages many bins over the noise of single precision; a single bin is at its mercy.
+        super().__init__(name, settings, precise=name != "logmel")
         self.to_loudest, self.top_db = settings["ref"] == "max", settings["top_db"]
         self.bins = weights if isinstance(weights, slice) else slice(None)
         self.filterbank = nn.Identity() if isinstance(weights, slice) else frontends.Filterbank(weights)
