@@ -24,10 +24,9 @@ from soundmark.errors import ResultsError, SoundmarkError, TaskError
 from soundmark.files import write_json
 from soundmark.learners import Learner, describe
 from soundmark.results import Predictions
-from soundmark.splits import inner_splits
+from soundmark.splits import INNER_FOLDS, inner_splits
 from soundmark.tasks.base import Clip, Round, Task, check_groups
 
-INNER_FOLDS = 4
 FALSE_ALARM_RATES = (0.05, 0.01)
 
 

@@ -1,8 +1,4 @@
-"""A recipe: everything needed to measure a learner again, as a small TOML file; and the run that follows it.
-
-A run's folder is the unit of work: stopped, it goes on where it was; finished, it holds what was measured (results),
-how to repeat it (recipe, environment) and what came of it (model, report).
-"""
+"""A recipe: everything needed to measure a learner again, as a small TOML file."""
 
 from __future__ import annotations
 
@@ -10,22 +6,15 @@ import hashlib
 import os
 import shlex
 import tomllib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 
-from soundmark import audio, embeddings, export, protocol, report, results, tasks
-from soundmark.errors import ResultsError, SoundmarkError, SpecError
-from soundmark.files import write_json, write_text
-from soundmark.learners import Probe, describe, probes
-from soundmark.tasks.base import Task
-
-RECIPE_FILE = "recipe.toml"
-CHECK_CLIPS = 200  # clips on which the model file is held against the learner; spread over the whole task
+from soundmark.errors import SpecError
+from soundmark.results import RECIPE
+from soundmark.splits import INNER_FOLDS
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Recipe:
     pooling: str = "mean+std"
     head: str = "svm"
     seed: int = 0
-    inner_folds: int = protocol.INNER_FOLDS
+    inner_folds: int = INNER_FOLDS
     allow_partial: bool = False
     strict: bool = False
 
@@ -62,7 +51,7 @@ class Recipe:
         Raises:
             SpecError: if the file is missing, is not TOML, or has unknown or mistyped entries.
         """
-        file = Path(path) / RECIPE_FILE if Path(path).is_dir() else Path(path)
+        file = Path(path) / RECIPE if Path(path).is_dir() else Path(path)
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -102,107 +91,3 @@ class Recipe:
         text = "-".join([task, self.encoder, self.pooling, self.head])
         readable = "".join(c if c.isalnum() or c in "._" else "-" for c in text)[:80].strip("-")
         return f"{readable}-{hashlib.blake2b(self.to_toml().encode(), digest_size=3).hexdigest()}"
-
-
-def run(
-    recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, page: bool = True, progress: bool = True
-) -> results.Run:
-    """Measure by the protocol, then fit on everything and write the model file and the report.
-
-    Args:
-        recipe: what to measure.
-        folder: the run's folder. If it holds the same recipe, finished folds are taken from it.
-        model: fit on all clips and write `model.onnx`.
-        page: write `report.html` and the figures.
-        progress: show bars on a terminal.
-
-    Raises:
-        ResultsError: if the folder holds another recipe.
-        NotExportable: before anything is trained, if a model is asked for and the learner has no graph.
-    """
-    place = Path(folder)
-    candidates = probes(recipe.encoder, recipe.pooling, recipe.head)
-    if model:
-        for probe in candidates:
-            export.check_exportable(probe)
-    task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
-    _claim(place, recipe)
-    measured = protocol.evaluate(
-        task,
-        candidates,
-        seed=recipe.seed,
-        folder=place,
-        inner_folds=recipe.inner_folds,
-        strict=recipe.strict,
-        progress=progress,
-    )
-    summary = measured.summary | {"command": recipe.command(place)}
-    measured.predictions.write(place)
-    write_json(place / "environment.json", results.environment())
-    if model:
-        summary["model"] = write_model(measured.task, candidates, recipe, place / "model.onnx", summary)
-    write_json(place / "metrics.json", summary)
-    if page:
-        report.write(place, task=measured.task)
-    return results.Run.read(place)
-
-
-def write_model(
-    task: Task, candidates: Sequence[Probe], recipe: Recipe, path: Path, summary: dict[str, Any]
-) -> dict[str, Any]:
-    """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
-
-    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on.
-
-    Returns:
-        What was fitted, and how far the file agrees with the learner on real clips.
-    """
-    chosen, _ = protocol.choose(task, candidates, seed=recipe.seed, inner_folds=recipe.inner_folds)
-    winner = candidates[chosen].fresh()
-    winner.fit(task, recipe.seed)
-    spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
-    clips = [embeddings.waveform(task, task.clips[i], winner.encoder) for i in spread]
-    lengths = [clip_seconds(task, i) for i in spread]
-    metadata = {
-        "labels": list(task.classes),
-        "kind": task.kind,
-        "task": task.name,
-        "view": task.view,
-        "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
-        "thresholds": {},
-        "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},
-        "training_data": {
-            "title": task.title,
-            "clips": len(task.clips),
-            "source": task.source,
-            "notes": list(task.notes),
-        },
-        "licence": task.licence,
-        "learner": dict(winner.describe()),
-    }
-    check = export.export(winner, path, metadata=metadata, waveforms=clips)
-    return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
-
-
-def clip_seconds(task: Task, position: int) -> float:
-    """Length of a clip in seconds."""
-    clip = task.clips[position]
-    end = audio.info(task.path(clip)).duration if clip.end is None else clip.end
-    return float(end - clip.start)
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder, or find the same one there."""
-    file = folder / RECIPE_FILE
-    if folder.exists() and not folder.is_dir():
-        raise ResultsError(f"{folder} is a file: name a folder for the run with --out")
-    if file.exists():
-        if Recipe.read(file) != recipe:
-            raise ResultsError(f"{folder} holds a run of another recipe: name another folder with --out, or delete it")
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ResultsError(f"{folder} is not empty and holds no run: name another folder with --out")
-    try:
-        write_text(file, recipe.to_toml())
-    except OSError as error:
-        raise SoundmarkError(f"cannot write into {folder}: {error.strerror or error}") from None

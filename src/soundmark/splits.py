@@ -9,6 +9,8 @@ import numpy as np
 
 from soundmark.errors import SoundmarkError
 
+INNER_FOLDS = 4  # of the split inside a training side, unless said otherwise
+
 
 def inner_splits(
     targets: Sequence[int] | np.ndarray, groups: Sequence[str], k: int = 5, seed: int = 0

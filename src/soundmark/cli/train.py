@@ -38,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
     from dataclasses import asdict
 
-    from soundmark import recipe as recipes
+    from soundmark import runs
     from soundmark.errors import SpecError
+    from soundmark.recipe import Recipe
 
     given = {
         key: getattr(args, key)
@@ -47,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, key) is not None
     }
     if args.recipe:
-        given = asdict(recipes.Recipe.read(args.recipe)) | given
+        given = asdict(Recipe.read(args.recipe)) | given
     if "task" not in given:
         raise SpecError("name a task to train on (toy, esc50, a folder of recordings) or a --recipe")
-    recipe = recipes.Recipe.from_dict(given)
+    recipe = Recipe.from_dict(given)
     folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
-    done = recipes.run(recipe, folder, model=not args.no_model, page=not args.no_report)
+    done = runs.run(recipe, folder, model=not args.no_model, page=not args.no_report)
     print(summary(done.metrics))
     for name, what in (("report.html", "report"), ("model.onnx", "model"), ("predictions.csv", "predictions")):
         if (folder / name).exists():
