@@ -1,0 +1,251 @@
+"""The tables and the generated reference: true to their sources, and the README is not stale."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from soundmark import cli, encoders, heads, tasks
+from soundmark.encoders.pooling import ALIASES, STATISTICS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = load("tables")
+reference = load("reference")
+
+
+def measured(value: float, **more: Any) -> dict[str, Any]:
+    return {
+        "command": "soundmark train esc50 --head knn --out somewhere/else",
+        "task": "esc50",
+        "protocol": "official 5 folds",
+        "learner": {"encoder": "logmel", "pooling": "mean", "head": "knn"},
+        "headline": {"metric": "accuracy", "value": value, "low": value - 0.02, "high": value + 0.02},
+        "over_folds": {"accuracy": {"mean": value, "std": 0.01, "min": 0.1, "max": 0.9}},
+        "notes": ["A caveat."],
+        "environment": {"soundmark": "0.1.0", "commit": "0123456789abcdef", "python": "3.12.1", "cpus": 2},
+        **more,
+    }
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A small `results/` of invented numbers."""
+
+    def put(name: str, content: dict[str, Any]) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    for i, (encoder, head, value) in enumerate(
+        [("logmel", "knn", 0.3), ("logmel", "svm", 0.5), ("mfcc", "knn", 0.4), ("logmel+mfcc", "svm", 0.6)]
+    ):
+        put(f"grid/{i}.json", measured(value, learner={"encoder": encoder, "pooling": "mean", "head": head}, seed=0))
+    put("runs/a.json", measured(0.7))
+    chosen = [{"fold": str(i), "chosen": "logmel / mean / svm?C=10"} for i in range(4)]
+    put(
+        "runs/b.json",
+        measured(
+            0.8,
+            task="esc50:danger",
+            learner={"candidates": "6", "chosen": "on the training side of every fold"},
+            selection=[*chosen, {"fold": "5", "chosen": "logmel / mean / svm?C=1"}],
+            notes=[],
+            alarm=[
+                {"max_false_alarm": 0.05, "recall": 0.9, "low": 0.8, "high": 0.95}
+                | {"realised": 0.06, "realised_low": 0.05, "realised_high": None}
+            ],
+        ),
+    )
+    put(
+        "benchmarks/cold_start.json",
+        {"columns": ["what", "s"], "rows": [["a | b", 0.5], {"what": "c", "s": 1.25}], "command": "make bench"},
+    )
+    others = {"other_columns": ["input", "error"], "other_rows": [["a <table>", "no columns"]]}
+    put("odd_inputs.json", {"rows": [{"input": "empty file", "reading": "an error", "safe": True}]} | others)
+    return tmp_path
+
+
+def test_the_readme_is_not_stale() -> None:
+    assert tables.main(["--check"]) == 0
+
+
+def test_stale_tables_are_found_and_filled(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = tmp_path / "R.md"
+    readme.write_text("Before.\n\n<!-- table: headlines -->\nold\n<!-- end -->\n\nAfter.\n", encoding="utf-8")
+    words = ["--readme", str(readme), "--results", str(results)]
+    assert tables.main(["--check", *words]) == 1
+    assert "make tables" in capsys.readouterr().err
+    assert tables.main(words) == 0
+    assert tables.main(["--check", *words]) == 0
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("Before.\n\n<!-- table: headlines -->\n|")
+    assert text.endswith("<!-- end -->\n\nAfter.\n")
+    assert "\nold\n" not in text
+
+
+def test_every_table_does_without_results(tmp_path: Path) -> None:
+    for make in tables.TABLES.values():
+        assert "Not" in make(tmp_path)
+
+
+def test_headlines_give_score_interval_and_command(results: Path) -> None:
+    text = tables.headlines(results)
+    assert "| `esc50` | `logmel` · `mean` · `knn` | accuracy | 70.0 % | 68.0 to 72.0 | 70.0 % ± 1.0 |" in text
+    assert "chosen in each fold among 6; 4 of 5 times `logmel` · `mean` · `svm?C=10`" in text
+    assert "\nsoundmark train esc50 --head knn\n" in text
+    assert "A caveat. (Not in every line.)" in text
+    assert "Soundmark 0.1.0 (0123456), Python 3.12.1, 2 cores" in text
+    assert "bootstrap over whole groups" in text
+
+
+def test_alarms_give_what_was_allowed_and_what_came(results: Path) -> None:
+    row = tables.alarms(results).splitlines()[-1]
+    assert "| 5 % | 90.0 % | 80.0 to 95.0 | 6.0 % (–) |" in row
+
+
+def test_the_short_grid_has_the_best_line_of_every_encoder(results: Path) -> None:
+    text = tables.grid_best(results)
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in lines] == ["logmel+mfcc", "logmel", "mfcc"]
+    assert "| `logmel` | `mean` | `svm` | 50.0 % | 48.0 to 52.0 |" in lines
+    assert "among 4 (poolings: 1, heads: 2)" in text
+
+
+def test_the_full_grid_marks_the_best_and_says_what_is_missing(results: Path) -> None:
+    text = tables.grid(results)
+    assert "| `logmel+mfcc` |  | **60.0** |" in text
+    assert "4 of its 6 cells are measured so far" in text
+    command = next(line for line in text.splitlines() if line.startswith("soundmark "))
+    args = cli.parser("benchmark").parse_args(shlex.split(command)[1:])
+    assert args.encoders == ["mfcc", "logmel", "logmel+mfcc"]
+    assert tables.grid_all(results).count("\n| `") == 4
+
+
+def test_seeds_of_a_learner_become_one_line(results: Path) -> None:
+    again = measured(0.6, seed=1, learner={"encoder": "logmel", "pooling": "mean", "head": "svm"})
+    (results / "grid" / "again.json").write_text(json.dumps(again), encoding="utf-8")
+    assert "| `logmel` | `mean` | `svm` | 55.0 % | 48.0 to 62.0 |" in tables.grid_all(results)
+    assert "--seeds 2" in tables.grid(results)
+
+
+def test_plain_tables_take_lists_and_objects(results: Path) -> None:
+    text = tables.speed(results)
+    assert "### Cold start" in text
+    assert "| a \\| b | 0.5 |" in text
+    assert "| c | 1.25 |" in text
+    assert "Made by `make bench`." in text
+    text = tables.odd_inputs(results)
+    assert "| empty file | an error | yes |" in text
+    assert "| a &lt;table> | no columns |" in text
+
+
+def test_the_benchmark_of_features_is_a_table(results: Path) -> None:
+    names = ("librosa", "soundmark", "decode_libsndfile", "decode_soundmark")
+    kind = {
+        "rate": 44100,
+        "resampled": False,
+        "clips": 2000,
+        "median_seconds": dict(zip(names, (40.0, 8.0, 5.0, 4.0), strict=True)),
+        "times_faster_than_librosa": 5.0,
+        "max_difference_db": 0.00012,
+    }
+    content = {"command": "python benchmarks/features.py", "what": "log-mel", "native": kind}
+    content["peak_memory_mib"] = {"250": 400.2, "2000": 401.9}
+    (results / "benchmarks" / "features.json").write_text(json.dumps(content), encoding="utf-8")
+    text = tables.speed(results)
+    assert "| 44100 Hz | 40.0 s | 8.0 s | **5.0 times** | 5.0 s | 4.0 s | 1.2e-04 dB |" in text
+    assert "250 clips: 400 MiB; 2000 clips: 402 MiB" in text
+
+
+def test_a_broken_result_is_named(results: Path) -> None:
+    (results / "runs" / "c.json").write_text("{", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"c\.json is not JSON"):
+        tables.headlines(results)
+
+
+def test_an_unknown_table_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no table 'nonesuch'"):
+        tables.fill("<!-- table: nonesuch -->\n<!-- end -->", tmp_path)
+
+
+def test_committed_results_name_no_folder_of_ours() -> None:
+    for path in (ROOT / "results").rglob("*.json"):
+        command = json.loads(path.read_text(encoding="utf-8")).get("command", "")
+        assert not any(word.startswith("/") for word in shlex.split(command)), path
+
+
+def test_every_encoder_and_head_is_in_its_table_with_its_settings() -> None:
+    listed = reference.encoder_table()
+    assert all(f"| `{name}` |" in listed for name in encoders.ENCODERS)
+    assert "`fmin=32.7`" in listed
+    assert "`deltas=false`" in listed
+    listed = reference.head_table()
+    assert all(f"| `{name}` |" in listed for name in heads.HEADS)
+    assert "`rate=0.001`" in listed
+
+
+def test_every_setting_of_an_encoder_is_explained() -> None:
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    for name in encoders.ENCODERS:
+        for pair in reference.settings(encoders.load, name).replace("`", "").split(", "):
+            assert f"`{pair.partition('=')[0]}`" in page, f"{name}: {pair}"
+
+
+def test_every_statistic_is_in_the_list_of_poolings() -> None:
+    listed = reference.pooling_list().split()
+    assert {*STATISTICS, *ALIASES} <= set(listed)
+
+
+def test_views_are_listed_with_their_classes() -> None:
+    listed = reference.view_table("esc50")
+    assert all(f"`esc50:{view.name}`" in listed for view in tasks.views("esc50"))
+    assert "danger (9 classes)" in listed
+    assert "10 of the 50 classes" in listed
+
+
+def test_the_help_of_every_verb_and_action_is_there() -> None:
+    text = reference.command_line()
+    assert all(f"### soundmark {verb}\n" in text for verb in cli.VERBS)
+    assert "### soundmark data export\n" in text
+    assert "\x1b" not in text
+
+
+def test_a_page_that_loads_from_a_network_is_refused() -> None:
+    class Page:
+        class file:  # noqa: N801
+            src_uri = "x.md"
+
+    ours = '<a href="https://example.org">a link</a><img src="mark.svg">'
+    assert reference.on_post_page(ours, Page) == ours
+    with pytest.raises(SystemExit, match=r"x\.md loads from the network: https://example\.org/f\.css"):
+        reference.on_post_page('<link rel="stylesheet" href="https://example.org/f.css">', Page)
+
+
+def test_an_unknown_insert_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="nonesuch"):
+        reference.fill("<!-- insert: nonesuch -->")
+
+
+def test_names_that_share_a_line_of_a_docstring_get_their_own() -> None:
+    text = "Args:\n    a, b: what they are,\n        all of it.\n    c: another, with: a colon.\n\nA, b and c: prose."
+    assert load("shared_lines").split(text) == (
+        "Args:\n    a: what they are,\n        all of it.\n    b: what they are,\n        all of it.\n"
+        "    c: another, with: a colon.\n\nA, b and c: prose."
+    )

@@ -1,0 +1,421 @@
+"""Tables of the README and of the documentation, made from the files under `results/`: no number is typed by hand.
+
+    tools/tables.py             fill the README's tables
+    tools/tables.py --check     change nothing; exit with 1 if the README is stale
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; `TABLES` lists the names. It reads
+
+    results/grid/*.json         cells that `soundmark benchmark` wrote, one learner each
+    results/runs/*.json         the metrics.json of selected runs
+    results/benchmarks/*.json   speed: title, command, columns, rows, notes
+    results/odd_inputs.json     the same keys: what malformed files give
+
+What is not there yet is said to be not there yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+README = ROOT / "README.md"
+MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Json = dict[str, Any]
+
+
+def fill(text: str, results: Path) -> str:
+    """The text with every marked table made anew."""
+
+    def made(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise SystemExit(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
+        return f"{match[1]}{TABLES[name](results).strip()}\n{match[3]}"
+
+    return MARKED.sub(made, text)
+
+
+# --- What was measured ---------------------------------------------------------------------------------------------
+
+
+def headlines(results: Path) -> str:
+    """The selected runs: task, learner, score with its interval, spread over folds, and the commands."""
+    runs = read_all(results / "runs")
+    if not runs:
+        return nothing("soundmark train esc50 --head 'svm?C=1,10'")
+    rows = [
+        [
+            f"`{run['task']}`",
+            learner(run),
+            metric(run),
+            percent(run["headline"]["value"]),
+            interval(run["headline"]),
+            folds(run),
+        ]
+        for run in runs
+    ]
+    columns = ["task", "learner", "score", "", "95 % interval", "over folds"]
+    return paragraphs(table(columns, rows, numbers=(3, 4, 5)), *footnotes(runs), commands(runs))
+
+
+def alarms(results: Path) -> str:
+    """For two-class runs: how much danger is caught at a stated rate of false alarms."""
+    runs = [run for run in read_all(results / "runs") if run.get("alarm")]
+    if not runs:
+        return nothing("soundmark train esc50:danger")
+    rows = [
+        [
+            f"`{run['task']}`",
+            learner(run),
+            percent(row["max_false_alarm"], 0),
+            percent(row["recall"]),
+            interval(row),
+            f"{percent(row['realised'])} ({interval(row, 'realised_')})",
+        ]
+        for run in runs
+        for row in run["alarm"]
+    ]
+    columns = ["task", "learner", "false alarms allowed", "caught", "95 % interval", "false alarms that came about"]
+    return paragraphs(table(columns, rows, numbers=(2, 3, 4, 5)))
+
+
+def grid_best(results: Path, task: str = "esc50") -> str:
+    """The grid in short: the best line of every encoder."""
+    cells = grid_cells(results).get(task, [])
+    if not cells:
+        return nothing(f"soundmark benchmark --tasks {task}")
+    best: dict[str, Json] = {}
+    for cell in sorted(cells, key=by_score):
+        best.setdefault(cell["encoder"], cell)
+    poolings, heads = (len({cell[key] for cell in cells}) for key in ("pooling", "head"))
+    said = (
+        f"Best line of every encoder among {len(cells)} (poolings: {poolings}, heads: {heads}), each measured by the "
+        f"{cells[0]['protocol']}. Picking the best of so many by their test scores flatters it a little; where the "
+        "choice is made inside the training side, the table of runs says so."
+    )
+    return paragraphs(full_rows(best.values()), said, *footnotes(cells), grid_command(cells))
+
+
+def grid(results: Path) -> str:
+    """The grid in full: for every task and pooling, encoders down and heads across; then the commands."""
+    tasks = grid_cells(results)
+    if not tasks:
+        return nothing("soundmark benchmark --tasks esc50")
+    parts = []
+    for task, cells in tasks.items():
+        parts.append(f"### `{task}`: {metric(cells[0])}, {cells[0]['protocol']}")
+        heads = ordered(cell["head"] for cell in cells)
+        for pooling in ordered(cell["pooling"] for cell in cells):
+            found = {(cell["encoder"], cell["head"]): cell for cell in cells if cell["pooling"] == pooling}
+            top = max(cell["headline"]["value"] for cell in found.values())
+            rows = [
+                [f"`{encoder}`", *(_cell(found.get((encoder, head)), top) for head in heads)]
+                for encoder in ordered(encoder for encoder, _ in found)
+            ]
+            columns = [f"pooling `{pooling}`", *(f"`{head}`" for head in heads)]
+            parts.append(table(columns, rows, numbers=range(1, len(columns))))
+        parts += [*footnotes(cells), grid_command(cells)]
+    return paragraphs(*parts)
+
+
+def grid_all(results: Path) -> str:
+    """Every line of the grid with its interval, the best first."""
+    tasks = grid_cells(results)
+    if not tasks:
+        return nothing("soundmark benchmark --tasks esc50")
+    parts = [part for task, cells in tasks.items() for part in (f"### `{task}`", full_rows(cells))]
+    return paragraphs(*parts)
+
+
+def speed(results: Path) -> str:
+    """Every benchmark of speed, one table each."""
+    found = read_all(results / "benchmarks")
+    if not found:
+        return nothing("make bench")
+    return paragraphs(*(part for content in found for part in (f"### {content['title']}", benchmark(content))))
+
+
+def odd_inputs(results: Path) -> str:
+    """What malformed and odd files give."""
+    path = results / "odd_inputs.json"
+    if not path.is_file():
+        return "*Not tried yet.*"
+    content = read(path)
+    more = {"columns": content.get("other_columns", []), "rows": content.get("other_rows", [])}
+    return paragraphs(plain(content), plain(more) if more["rows"] else "")
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "headlines": headlines,
+    "alarms": alarms,
+    "grid-best": grid_best,
+    "grid": grid,
+    "grid-all": grid_all,
+    "speed": speed,
+    "odd-inputs": odd_inputs,
+}
+
+
+# --- Reading -------------------------------------------------------------------------------------------------------
+
+
+def read_all(folder: Path) -> list[Json]:
+    """Every JSON file of a folder, by name; none where there is no folder."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read(path: Path) -> Json:
+    """One JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SystemExit(f"{path} is not JSON ({error}): write it again") from None
+    if not isinstance(content, dict):
+        raise SystemExit(f"{path} holds no JSON object: write it again")
+    return {"title": path.stem.replace("_", " ").capitalize(), **content}
+
+
+def grid_cells(results: Path) -> dict[str, list[Json]]:
+    """Cells of the grid by task. Seeds of one learner become one cell: their mean, and the widest interval."""
+    seeds: dict[tuple[str, ...], list[Json]] = defaultdict(list)
+    for cell in read_all(results / "grid"):
+        names = cell["learner"]
+        if "encoder" in names:  # not a choice among candidates, which belongs to the runs
+            seeds[cell["task"], names["encoder"], names["pooling"], names["head"]].append(cell)
+    tasks: dict[str, list[Json]] = defaultdict(list)
+    for (task, encoder, pooling, head), cells in seeds.items():
+        scores = [cell["headline"] for cell in cells]
+        together = {
+            "metric": scores[0]["metric"],
+            "value": sum(score["value"] for score in scores) / len(scores),
+            "low": min(score["low"] for score in scores),
+            "high": max(score["high"] for score in scores),
+        }
+        names = {"encoder": encoder, "pooling": pooling, "head": head, "seeds": len(cells), "headline": together}
+        tasks[task].append(cells[0] | names)
+    return dict(sorted(tasks.items()))
+
+
+# --- Writing -------------------------------------------------------------------------------------------------------
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """A Markdown table; columns of numbers are set to the right."""
+    right = set(numbers)
+    lines = [columns, ["---:" if i in right else "---" for i in range(len(columns))], *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def plain(content: Mapping[str, Any]) -> str:
+    """A table that stands in its file as `columns` and `rows` (lists, or objects by column), with notes."""
+    rows = content.get("rows", [])
+    columns = content.get("columns") or list(dict.fromkeys(key for row in rows if isinstance(row, dict) for key in row))
+    listed = [[row.get(column, "") for column in columns] if isinstance(row, dict) else row for row in rows]
+    cells = [[_text(value) for value in row] for row in listed]
+    numbers = [i for i in range(len(columns)) if listed and all(_is_number(row[i]) for row in listed)]
+    made = f"Made by `{content['command']}`." if content.get("command") else ""
+    return paragraphs(table(columns, cells, numbers), *map(str, content.get("notes", [])), made, machine(content))
+
+
+def benchmark(content: Json) -> str:
+    """One benchmark: the one of features as its own kind of table, others by their `columns` and `rows`."""
+    if "native" not in content:
+        return plain(content)
+    kinds = [content[key] for key in ("native", "resampled_32k") if key in content]
+    rows = [
+        [
+            f"{kind['rate']} Hz{', resampled' if kind['resampled'] else ''}",
+            *(f"{kind['median_seconds'][name]:.1f} s" for name in ("librosa", "soundmark")),
+            f"**{kind['times_faster_than_librosa']:.1f} times**",
+            *(f"{kind['median_seconds'][name]:.1f} s" for name in ("decode_libsndfile", "decode_soundmark")),
+            f"{kind['max_difference_db']:.1e} dB",
+        ]
+        for kind in kinds
+    ]
+    columns = ["sample rate", "plain librosa loop", "Soundmark", "faster", "decoding alone, libsndfile",
+               "decoding alone, Soundmark", "largest difference"]  # fmt: skip
+    memory = content.get("peak_memory_mib", {})
+    peaks = "; ".join(f"{clips} clips: {mib:.0f} MiB" for clips, mib in memory.items())
+    return paragraphs(
+        f"{kinds[0]['clips']} clips, {content['what']}. Soundmark's cache is empty and the page cache warm; times are "
+        "medians. Decoding alone, on all cores, is the floor.",
+        table(columns, rows, numbers=range(1, len(columns))),
+        f"Peak memory: {peaks}." if peaks else "",
+        f"```sh\n{content['command']}\n```",
+        machine(content),
+    )
+
+
+def full_rows(cells: Iterable[Json]) -> str:
+    """Encoder, pooling, head and score of every cell, the best first."""
+    rows = [
+        [
+            *(f"`{cell[key]}`" for key in ("encoder", "pooling", "head")),
+            percent(cell["headline"]["value"]),
+            interval(cell["headline"]),
+        ]
+        for cell in sorted(cells, key=by_score)
+    ]
+    score = metric(next(iter(cells))) if rows else "score"
+    return table(["encoder", "pooling", "head", score, "95 % interval"], rows, numbers=(3, 4))
+
+
+def grid_command(cells: Sequence[Json]) -> str:
+    """The command that measures all these cells, and what it still has to do."""
+    words = ["soundmark", "benchmark", "--tasks", cells[0]["task"]]
+    whole = 1
+    for option, key in (("--encoders", "encoder"), ("--poolings", "pooling"), ("--heads", "head")):
+        names = ordered(cell[key] for cell in cells)
+        whole *= len(names)
+        words += [option, *names]
+    seeds = max(cell["seeds"] for cell in cells)
+    words += ["--seeds", str(seeds)] if seeds > 1 else []
+    todo = f"{len(cells)} of its {whole} cells are measured so far." if len(cells) < whole else ""
+    return paragraphs(f"```sh\n{shlex.join(words)}\n```", todo)
+
+
+def commands(runs: Sequence[Json]) -> str:
+    """The runs' commands in their order, without the folder that each was written to."""
+    lines = [without_out(run["command"]) for run in runs if run.get("command")]
+    return "```sh\n" + "\n".join(dict.fromkeys(lines)) + "\n```" if lines else ""
+
+
+def without_out(command: str) -> str:
+    """A command without its `--out FOLDER`."""
+    words = shlex.split(command)
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join(words)
+
+
+def footnotes(measured: Sequence[Json]) -> list[str]:
+    """How the intervals were made, on what machine, and every caveat that the results carry."""
+    notes = Counter(note for each in measured for note in each.get("notes", []))
+    some = [f"{note}{'' if count == len(measured) else ' (Not in every line.)'}" for note, count in notes.items()]
+    text = "Intervals: 95 %, by bootstrap over whole groups (source recordings). " + " ".join(some)
+    return [text.strip(), machine(measured[0])]
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """The versions and cores that a result was made with, where it says so."""
+    made = content.get("environment") or {}
+    digits, dirty, _ = str(made.get("commit") or "").partition("-dirty")
+    commit = digits[:7] + dirty
+    packages = made.get("packages", {})
+    facts = [
+        f"Soundmark {made['soundmark']}{f' ({commit})' if commit else ''}" if "soundmark" in made else "",
+        f"Python {made['python']}" if "python" in made else "",
+        *(f"{name} {packages[name]}" for name in ("torch", "scikit-learn") if name in packages),
+        f"{made['cpus']} cores" if "cpus" in made else "",
+    ]
+    return f"Made with {', '.join(filter(None, facts))}." if any(facts) else ""
+
+
+def learner(run: Json) -> str:
+    """A run's learner in one cell; where every fold chose its own, how many there were and which was chosen most."""
+    names = run["learner"]
+    if "candidates" not in names:
+        return " · ".join(f"`{name}`" for name in names.values())
+    chosen = Counter(each["chosen"] for each in run.get("selection", []))
+    if not chosen:
+        return f"chosen in each fold among {names['candidates']}"
+    name, times = chosen.most_common(1)[0]
+    said = " · ".join(f"`{part}`" for part in name.split(" / "))
+    often = "always" if times == chosen.total() else f"{times} of {chosen.total()} times"
+    return f"chosen in each fold among {names['candidates']}; {often} {said}"
+
+
+def folds(run: Json) -> str:
+    """Mean and standard deviation over the folds."""
+    spread = run.get("over_folds", {}).get(run["headline"]["metric"])
+    if not spread or spread["mean"] is None or spread["std"] is None:
+        return ""
+    return f"{percent(spread['mean'])} ± {100 * spread['std']:.1f}"
+
+
+def metric(run: Json) -> str:
+    """The headline's name in words."""
+    return str(run["headline"]["metric"]).replace("_", " ")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in per cent."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def interval(score: Mapping[str, Any], prefix: str = "") -> str:
+    """An interval in per cent."""
+    low, high = score.get(f"{prefix}low"), score.get(f"{prefix}high")
+    return "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def nothing(command: str) -> str:
+    """What stands where a result is not there yet."""
+    return f"*Not measured yet. `{command}` is how it will be.*"
+
+
+def by_score(cell: Json) -> tuple[Any, ...]:
+    """Sorts the best first; equals by name."""
+    return -cell["headline"]["value"], cell["encoder"], cell["pooling"], cell["head"]
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Different names, short ones first, so that plain encoders and poolings stand above joined ones."""
+    return sorted(set(names), key=lambda name: (name.count("+"), len(name), name))
+
+
+def paragraphs(*parts: str) -> str:
+    """Parts with an empty line between them; empty ones are left out."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def _cell(cell: Json | None, top: float) -> str:
+    if cell is None:
+        return ""
+    value = cell["headline"]["value"]
+    return f"**{100 * value:.1f}**" if value == top else f"{100 * value:.1f}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("\n", " ").replace("<", "&lt;")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fill the README, or say that it is stale."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the README is stale")
+    options.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    options.add_argument("--readme", type=Path, default=README, metavar="FILE")
+    args = options.parse_args(argv)
+    text = args.readme.read_text(encoding="utf-8")
+    filled = fill(text, args.results)
+    if filled == text:
+        return 0
+    if args.check:
+        print(f"{args.readme.name} is stale: run `make tables`", file=sys.stderr)
+        return 1
+    args.readme.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
