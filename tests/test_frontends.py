@@ -81,9 +81,16 @@ def test_decibels_are_librosas():
     np.testing.assert_allclose(frontends.decibels(power).numpy(), theirs, rtol=1e-6)
 
 
-def test_mel_weights_are_librosas():
-    ours = frontends.mel_weights(32_000, 1024, 64, 50.0, 14_000.0)
-    np.testing.assert_array_equal(ours, librosa.filters.mel(sr=32_000, n_fft=1024, n_mels=64, fmin=50, fmax=14_000))
+@pytest.mark.parametrize(
+    ("rate", "window", "bands", "fmin", "fmax"),
+    [(32_000, 1024, 64, 50.0, 14_000.0), (44_100, 2048, 128, 0.0, 22_050.0), (16_000, 401, 20, 1000.0, 8000.0)],
+)
+def test_mel_weights_are_librosas(rate, window, bands, fmin, fmax):
+    ours = frontends.mel_weights(rate, window, bands, fmin, fmax)
+    theirs = librosa.filters.mel(sr=rate, n_fft=window, n_mels=bands, fmin=fmin, fmax=fmax)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
+    centres = librosa.mel_frequencies(n_mels=bands + 2, fmin=fmin, fmax=fmax)
+    np.testing.assert_allclose(frontends.mel_frequencies(bands, fmin, fmax), centres, rtol=1e-12)
 
 
 def test_a_mel_band_that_hears_nothing_is_refused():
@@ -144,9 +151,10 @@ def test_no_bin_in_range_is_refused():
         frontends.linear_range(8000, 16, 1100.0, 1400.0)
 
 
-def test_chroma_weights_are_librosas():
-    theirs = librosa.filters.chroma(sr=44_100, n_fft=2048, tuning=0.0)
-    np.testing.assert_allclose(frontends.chroma_weights(44_100, 2048), theirs, rtol=1e-6)
+@pytest.mark.parametrize(("rate", "window"), [(44_100, 2048), (16_000, 401), (8000, 512)])
+def test_chroma_weights_are_librosas(rate, window):
+    theirs = librosa.filters.chroma(sr=rate, n_fft=window, tuning=0.0)
+    np.testing.assert_allclose(frontends.chroma_weights(rate, window), theirs, rtol=1e-5, atol=1e-9)
 
 
 def test_cosine_weights_are_the_orthonormal_transform():

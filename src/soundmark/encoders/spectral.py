@@ -197,10 +197,8 @@ def logfreq(spec: Spec) -> BandLevels:
 def logmel(spec: Spec) -> BandLevels:
     """`logmel`: levels of Slaney's mel bands; librosa's `power_to_db(melspectrogram(...), top_db=None)`."""
     settings = read_settings(spec, COMMON | LEVELS)
-    from librosa import mel_frequencies
-
     fmin, fmax = settings["fmin"], settings["fmax"] or settings["rate"] / 2
-    centres = mel_frequencies(n_mels=settings["bands"] + 2, fmin=fmin, fmax=fmax)[1:-1]
+    centres = frontends.mel_frequencies(settings["bands"], fmin, fmax)[1:-1]
     return BandLevels("logmel", settings, mel_weights_of(settings), centres)
 
 
