@@ -37,7 +37,8 @@ def fitted(name: str, X: np.ndarray, y: np.ndarray, seed: int = 0):
     estimator = heads.build(name, seed)
     if heads.needs_calibration(estimator):
         estimator = heads.calibrated(estimator, halves(len(y)))
-    return estimator.fit(X, y)
+    with heads.one_thread():
+        return estimator.fit(X, y)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -142,6 +143,23 @@ def test_balance_can_be_switched_off():
 def test_vectors_that_are_all_equal_break_nothing(name):
     X, y = np.ones((12, 4), dtype=np.float32), np.arange(12) % 3
     assert np.isfinite(fitted(SMALL.get(name, name), X, y).predict_proba(X)).all()
+
+
+def test_one_thread_holds_until_the_last_has_left():
+    from threadpoolctl import threadpool_info
+
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = blas()
+    first, second = heads.one_thread(), heads.one_thread()
+    first.__enter__()
+    second.__enter__()
+    assert set(blas()) <= {1}
+    first.__exit__(None, None, None)
+    assert set(blas()) <= {1}
+    second.__exit__(None, None, None)
+    assert blas() == before
 
 
 @pytest.mark.parametrize(

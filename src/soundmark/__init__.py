@@ -1,3 +1,18 @@
 """Soundmark: train, measure and serve sound classifiers."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from soundmark.model import Classifier, load
+
 __version__ = "0.1.0"
+__all__ = ["Classifier", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for, so that `import soundmark` costs nothing."""
+    if name in ("Classifier", "load"):
+        from soundmark import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module 'soundmark' has no attribute {name!r}")

@@ -235,7 +235,10 @@ class Average(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class Neighbours(KNeighborsClassifier):  # type: ignore[misc]
-    """scikit-learn's k-NN, where fewer training clips than k are all neighbours instead of an error."""
+    """scikit-learn's k-NN, where fewer training clips than k are all neighbours instead of an error.
+
+    `vectors_` (n, dim) and `targets_` (n,) keep the training clips, of which a graph can be made.
+    """
 
     n_neighbors: int
 
@@ -243,6 +246,7 @@ class Neighbours(KNeighborsClassifier):  # type: ignore[misc]
         """Keep the training clips."""
         self.n_neighbors = min(self.n_neighbors, len(X))
         super().fit(X, y)
+        self.vectors_, self.targets_ = np.asarray(X), np.searchsorted(self.classes_, y)
         return self
 
 

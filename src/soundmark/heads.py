@@ -6,7 +6,9 @@ Adding one is a function here and a line in `HEADS`. Heads know arrays only: no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from soundmark.errors import SpecError
 from soundmark.estimators import Average, Calibrated, FixedMLP, KernelSVM, LinearSVM, Neighbours
@@ -67,6 +70,33 @@ def calibrated(estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) 
     if isinstance(estimator, Average):
         return Average([calibrated(each, splits) for each in estimator.estimators])
     return Calibrated(estimator, splits) if needs_calibration(estimator) else clone(estimator)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep linear algebra and OpenMP to the calling thread while heads are fitted inside.
+
+    Their own threads only wait for each other over matrices as small as ours: on two cores a logistic regression of
+    ESC-50 takes 2.5 s with one thread, 10 s with two, and minutes where several are fitted side by side. May be
+    entered by several threads at once.
+    """
+    with _COUNTING:
+        if not _INSIDE:
+            _LIMIT.append(threadpool_limits(1, user_api="blas"))
+        _INSIDE.append(True)
+    try:
+        with threadpool_limits(1, user_api="openmp"):  # OpenMP counts for every thread apart
+            yield
+    finally:
+        with _COUNTING:
+            _INSIDE.pop()
+            if not _INSIDE:
+                _LIMIT.pop().restore_original_limits()
+
+
+_COUNTING = threading.Lock()
+_INSIDE: list[bool] = []
+_LIMIT: list[Any] = []
 
 
 def logreg(spec: Spec, seed: int) -> Pipeline:

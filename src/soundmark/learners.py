@@ -112,7 +112,8 @@ class Probe:
         if heads.needs_calibration(estimator):
             splits = inner_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
             estimator = heads.calibrated(estimator, splits)
-        self.estimator = estimator.fit(X, y)
+        with heads.one_thread():
+            self.estimator = estimator.fit(X, y)
         self.classes = task.classes
 
     def predict_proba(self, task: Task) -> np.ndarray:
