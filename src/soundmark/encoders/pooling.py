@@ -2,7 +2,6 @@
 
 mean  min  max              what they say
 std                         population standard deviation (ddof=0), 0 for a single frame
-skew  kurtosis              third and fourth standardised moments (kurtosis less 3), 0 for a constant
 p10, p97.5, ...             percentiles, with linear interpolation as in numpy
 percentiles                 short for p5+p25+p50+p75+p95
 dmean  dstd                 mean size of the first difference, and its standard deviation: how restless the clip is
