@@ -90,20 +90,34 @@ def alarms(results: Path) -> str:
 
 
 def grid_best(results: Path, task: str = "esc50") -> str:
-    """The grid in short: the best line of every encoder."""
+    """The grid in short: encoders down, heads across, in each cell the best of the poolings."""
     cells = grid_cells(results).get(task, [])
     if not cells:
         return nothing(f"soundmark benchmark --tasks {task}")
-    best: dict[str, Json] = {}
-    for cell in sorted(cells, key=by_score):
-        best.setdefault(cell["encoder"], cell)
-    poolings, heads = (len({cell[key] for cell in cells}) for key in ("pooling", "head"))
-    said = (
-        f"Best line of every encoder among {len(cells)} (poolings: {poolings}, heads: {heads}), each measured by the "
-        f"{cells[0]['protocol']}. Picking the best of so many by their test scores flatters it a little; where the "
-        "choice is made inside the training side, the table of runs says so."
+    cells = sorted(cells, key=by_score)
+    best: dict[tuple[str, str], Json] = {}
+    for cell in cells:
+        best.setdefault((cell["encoder"], cell["head"]), cell)
+    top, heads = cells[0], ordered(cell["head"] for cell in cells)
+    rows = [
+        [f"`{encoder}`", *(_cell(best.get((encoder, head)), top["headline"]["value"]) for head in heads)]
+        for encoder in ordered(cell["encoder"] for cell in cells)
+    ]
+    columns = [f"{metric(top)}, %", *(f"`{head}`" for head in heads)]
+    score = top["headline"]
+    width = max(
+        max(each["high"] - each["value"], each["value"] - each["low"]) for each in (c["headline"] for c in cells)
     )
-    return paragraphs(full_rows(best.values()), said, *footnotes(cells), grid_command(cells))
+    poolings = len({cell["pooling"] for cell in cells})
+    said = (
+        f"Each number is the best of up to {poolings} poolings, by the {top['protocol']}; 95 % intervals reach up to "
+        f"{100 * width:.1f} points to either side. The best of all {len(cells)} lines is `{top['encoder']}` with "
+        f"`{top['pooling']}` and `{top['head']}`: {percent(score['value'])} ({interval(score)}). Picking the best of "
+        "so many by test scores flatters it a little; the table of runs has scores that are free of such a choice."
+    )
+    return paragraphs(
+        table(columns, rows, numbers=range(1, len(columns))), said, *footnotes(cells), grid_command(cells)
+    )
 
 
 def grid(results: Path) -> str:
@@ -304,22 +318,24 @@ def footnotes(measured: Sequence[Json]) -> list[str]:
     notes = Counter(note for each in measured for note in each.get("notes", []))
     some = [f"{note}{'' if count == len(measured) else ' (Not in every line.)'}" for note, count in notes.items()]
     text = "Intervals: 95 %, by bootstrap over whole groups (source recordings). " + " ".join(some)
-    return [text.strip(), machine(measured[0])]
+    return [text.strip(), machine(*measured)]
 
 
-def machine(content: Mapping[str, Any]) -> str:
-    """The versions and cores that a result was made with, where it says so."""
-    made = content.get("environment") or {}
-    digits, dirty, _ = str(made.get("commit") or "").partition("-dirty")
-    commit = digits[:7] + dirty
-    packages = made.get("packages", {})
+def machine(*measured: Mapping[str, Any]) -> str:
+    """The versions and cores that results were made with, where they say so."""
+    found = [each["environment"] for each in measured if each.get("environment")]
+    if not found:
+        return ""
+    commits = list(dict.fromkeys(_short(each["commit"]) for each in found if each.get("commit")))
+    listed = ", ".join(commits[:3]) + (" and others" if len(commits) > 3 else "")
+    packages = found[0].get("packages", {})
     facts = [
-        f"Soundmark {made['soundmark']}{f' ({commit})' if commit else ''}" if "soundmark" in made else "",
-        f"Python {made['python']}" if "python" in made else "",
+        f"Soundmark {found[0]['soundmark']}{f' ({listed})' if commits else ''}",
+        f"Python {found[0]['python']}",
         *(f"{name} {packages[name]}" for name in ("torch", "scikit-learn") if name in packages),
-        f"{made['cpus']} cores" if "cpus" in made else "",
+        f"{found[0]['cpus']} cores",
     ]
-    return f"Made with {', '.join(filter(None, facts))}." if any(facts) else ""
+    return f"Made with {', '.join(facts)}."
 
 
 def learner(run: Json) -> str:
@@ -385,6 +401,11 @@ def _cell(cell: Json | None, top: float) -> str:
         return ""
     value = cell["headline"]["value"]
     return f"**{100 * value:.1f}**" if value == top else f"{100 * value:.1f}"
+
+
+def _short(commit: str) -> str:
+    digits, dirty, _ = commit.partition("-dirty")
+    return digits[:7] + dirty
 
 
 def _is_number(value: Any) -> bool:
