@@ -156,11 +156,21 @@ def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = I
     return probabilities
 
 
+def alarm_thresholds(train: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> dict[str, float]:
+    """Thresholds on the positive class's probability, by stated rate of false alarms, from out-of-fold scores."""
+    positive = train.classes.index(train.positive)
+    scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
+    is_positive = np.asarray(train.targets()) == positive
+    return {str(rate): float(metrics.choose_threshold(scores, is_positive, rate)) for rate in FALSE_ALARM_RATES}
+
+
 def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int) -> RoundResult:
     started = time.perf_counter()
     train, test = task.subset(each.train), task.subset(each.test)
     chosen, scores = choose(train, candidates, seed=seed, inner_folds=inner_folds)
-    thresholds = _thresholds(train, candidates[chosen], seed, inner_folds) if task.positive else {}
+    thresholds = (
+        alarm_thresholds(train, candidates[chosen], seed=seed, inner_folds=inner_folds) if task.positive else {}
+    )
     winner = candidates[chosen].fresh()
     winner.fit(train, seed)
     said = winner.predict_proba(test)
@@ -173,13 +183,6 @@ def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, in
         thresholds,
         time.perf_counter() - started,
     )
-
-
-def _thresholds(train: Task, learner: Learner, seed: int, inner_folds: int) -> dict[str, float]:
-    positive = train.classes.index(train.positive)
-    scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
-    is_positive = np.asarray(train.targets()) == positive
-    return {str(rate): float(metrics.choose_threshold(scores, is_positive, rate)) for rate in FALSE_ALARM_RATES}
 
 
 def _each(

@@ -76,7 +76,9 @@ def write_model(
     Returns:
         What was fitted, and how far the file agrees with the learner on real clips.
     """
-    chosen, _ = protocol.choose(task, candidates, seed=recipe.seed, inner_folds=recipe.inner_folds)
+    inner = {"seed": recipe.seed, "inner_folds": recipe.inner_folds}
+    chosen, _ = protocol.choose(task, candidates, **inner)
+    alarms = protocol.alarm_thresholds(task, candidates[chosen], **inner) if task.positive else {}
     winner = candidates[chosen].fresh()
     winner.fit(task, recipe.seed)
     spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
@@ -88,7 +90,8 @@ def write_model(
         "task": task.name,
         "view": task.view,
         "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
-        "thresholds": {},
+        "thresholds": {task.positive: min(1.0, alarms[str(max(protocol.FALSE_ALARM_RATES))])} if alarms else {},
+        "alarm_thresholds": alarms,
         "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},
         "training_data": {
             "title": task.title,
