@@ -79,7 +79,7 @@ def test_your_own_folder_of_recordings(tmp_path: Path, capsys: pytest.CaptureFix
     for i in range(8):
         time = np.arange(8000) / 16000
         audio.write(tmp_path / "mine" / "hiss" / f"{i}.wav", rng.normal(0, 0.1, 8000).astype(np.float32), 16000)
-        tone = 0.3 * np.sin(2 * np.pi * (300 + 40 * i) * time)
+        tone = 0.3 * np.sin(2 * np.pi * (300 + 40 * i) * time) + rng.normal(0, 0.001, 8000)
         audio.write(tmp_path / "mine" / "hum" / f"{i}.wav", tone.astype(np.float32), 16000)
     words = ["train", str(tmp_path / "mine"), "--encoder", ENCODER, "--head", "logreg", "--out", str(tmp_path / "run")]
     assert main([*words, "--no-report"]) == 0

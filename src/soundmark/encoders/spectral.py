@@ -24,6 +24,8 @@ COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "
 # What librosa's `power_to_db` calls so: levels relative to full scale (1) or to the clip's loudest band (max), and how
 # far under the loudest they may reach (0: as far as they go).
 LEVELS = {"ref": "1", "top_db": 0.0}
+# Double precision, where nothing but rounding noise lies beside pure tones: synthetic sounds. Recordings need it not.
+PRECISE = {"precise": False}
 _LIMITS: dict[str, tuple[float, float]] = {
     "rate": (1000, 384_000),
     "window": (16, 65_536),
@@ -82,7 +84,7 @@ class BandLevels(SpectralEncoder):
 
     def __init__(self, name: str, settings: Mapping[str, Any], weights: Tensor | slice, centres: np.ndarray) -> None:
         # A mel band averages many bins over the noise of single precision; a single bin is at its mercy.
-        super().__init__(name, settings, precise=name != "logmel")
+        super().__init__(name, settings, precise=settings.get("precise", True))
         self.to_loudest, self.top_db = settings["ref"] == "max", settings["top_db"]
         self.bins = weights if isinstance(weights, slice) else slice(None)
         self.filterbank = nn.Identity() if isinstance(weights, slice) else frontends.Filterbank(weights)
@@ -103,7 +105,9 @@ class Mfcc(SpectralEncoder):
     """Mel-frequency cepstral coefficients: librosa's `feature.mfcc` with `top_db=None`, and their deltas if asked."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        super().__init__("mfcc", settings, min_frames=DELTA_WIDTH if settings["deltas"] else 1)
+        super().__init__(
+            "mfcc", settings, min_frames=DELTA_WIDTH if settings["deltas"] else 1, precise=settings["precise"]
+        )
         self.filterbank = mel_filterbank(settings)
         self.cepstrum = Cepstrum(settings["bands"], settings["coefficients"], settings["deltas"])
         self.feature_names = self.cepstrum.feature_names
@@ -196,7 +200,7 @@ def logfreq(spec: Spec) -> BandLevels:
 
 def logmel(spec: Spec) -> BandLevels:
     """`logmel`: levels of Slaney's mel bands; librosa's `power_to_db(melspectrogram(...), top_db=None)`."""
-    settings = read_settings(spec, COMMON | LEVELS)
+    settings = read_settings(spec, COMMON | LEVELS | PRECISE)
     fmin, fmax = settings["fmin"], settings["fmax"] or settings["rate"] / 2
     centres = frontends.mel_frequencies(settings["bands"], fmin, fmax)[1:-1]
     return BandLevels("logmel", settings, mel_weights_of(settings), centres)
@@ -204,7 +208,7 @@ def logmel(spec: Spec) -> BandLevels:
 
 def mfcc(spec: Spec) -> Mfcc:
     """`mfcc`: cepstral coefficients of 128 mel bands, librosa's own number; `deltas=true` adds derivatives."""
-    return Mfcc(read_settings(spec, COMMON | {"bands": 128, "coefficients": 20, "deltas": False}))
+    return Mfcc(read_settings(spec, COMMON | PRECISE | {"bands": 128, "coefficients": 20, "deltas": False}))
 
 
 def read_settings(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
