@@ -9,8 +9,8 @@ RUN ?= runs/demo
 
 demo: $(VENV)/.train
 	$(BIN)/soundmark train toy --out $(RUN)
-	$(BIN)/soundmark data export toy --to $(RUN)/recordings --clips 1
-	$(BIN)/soundmark classify --model $(RUN)/model.onnx --top 3 $(RUN)/recordings
+	$(BIN)/soundmark data export toy --to $(RUN)-recordings
+	$(BIN)/soundmark classify --model $(RUN)/model.onnx --top 3 $(RUN)-recordings/siren/siren-000.wav
 	@echo "open $(RUN)/report.html in a browser"
 
 test: lint types tests docs

@@ -52,7 +52,7 @@ def good_task(folder: Path) -> None:
     time = np.arange(8000) / 16000
     for i in range(GOOD):
         audio.write(folder / "hiss" / f"{i}.wav", rng.normal(0, 0.1, 8000).astype(np.float32), 16000)
-        tone = 0.3 * np.sin(2 * np.pi * (300 + 40 * i) * time)
+        tone = 0.3 * np.sin(2 * np.pi * (300 + 40 * i) * time) + rng.normal(0, 0.001, 8000)
         audio.write(folder / "hum" / f"{i}.wav", tone.astype(np.float32), 16000)
 
 

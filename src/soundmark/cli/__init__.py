@@ -25,13 +25,11 @@ INTERRUPTED = 130
 _TRAIN = [
     "torch",
     "sklearn",
-    "librosa",
     "pyarrow",
     "matplotlib",
     "jinja2",
     "onnx",
     "onnxscript",
-    "skl2onnx",
     "scipy",
     "tomli_w",
 ]
