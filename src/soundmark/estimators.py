@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.covariance import ledoit_wolf
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
@@ -232,6 +234,115 @@ class Average(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """(n,) most probable class."""
         chosen: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return chosen
+
+
+class ShrunkLDA(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Linear discriminant analysis: Gaussian classes with one covariance, shrunk towards a multiple of the identity.
+
+    Each class's covariance is shrunk by itself, and the one they share is their mean; a class of a single clip adds
+    nothing to it. (Shrinking the shared one, of many more clips, shrinks too little: 7 points less on ESC-50.)
+
+    Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
+    Multivariate Analysis 88, 2004.
+
+    Args:
+        shrinkage: a share from 0 to 1, or "auto" for Ledoit and Wolf's.
+        priors: "equal" classes, or as "frequent" as in training.
+    """
+
+    def __init__(self, shrinkage: float | str = "auto", priors: str = "equal") -> None:
+        self.shrinkage = shrinkage
+        self.priors = priors
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> ShrunkLDA:
+        """Estimate; `coef_` is (classes, dim), or (1, dim) for the second of two classes."""
+        X = np.asarray(X, dtype=np.float64)
+        self.classes_, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        means = np.stack([X[codes == code].mean(axis=0) for code in range(len(counts))])
+        covariance = np.zeros((X.shape[1], X.shape[1]))
+        for code in np.flatnonzero(counts > 1):
+            covariance += counts[code] / len(X) * self._covariance(X[codes == code] - means[code])
+        covariance[np.diag_indices_from(covariance)] += 1e-9 + 1e-6 * covariance.trace() / len(covariance)
+        coef = np.linalg.solve(covariance, means.T).T
+        prior = np.log(counts / len(X)) if self.priors == "frequent" else np.zeros(len(counts))
+        intercept = prior - 0.5 * (means * coef).sum(axis=1)
+        two = len(counts) == 2
+        self.coef_ = coef[1:] - coef[:1] if two else coef
+        self.intercept_ = intercept[1:] - intercept[:1] if two else intercept
+        return self
+
+    def _covariance(self, centred: np.ndarray) -> np.ndarray:
+        if self.shrinkage == "auto":
+            shrunk: np.ndarray = ledoit_wolf(centred, assume_centered=True)[0]
+            return shrunk
+        scatter, share = centred.T @ centred / len(centred), float(self.shrinkage)
+        mixed: np.ndarray = (1 - share) * scatter + share * scatter.trace() / len(scatter) * np.eye(len(scatter))
+        return mixed
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """(n, classes), rows summing to one."""
+        scores = np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1) if len(self.classes_) == 2 else scores
+        probabilities: np.ndarray = softmax(scores, axis=1)
+        return probabilities
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """(n,) most probable class."""
+        chosen: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return chosen
+
+
+class Boosting(HistGradientBoostingClassifier):  # type: ignore[misc]
+    """scikit-learn's gradient boosting, with thresholds half-way between training values.
+
+    It puts them exactly on values of training clips, so that the last bit of a vector decides there, and the same clip
+    fares differently where the vector was computed by another library. No training clip changes sides.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Boosting:
+        """Fit, then move the thresholds."""
+        super().fit(X, y)
+        columns = _columns(X)
+        for predictor in (each for iteration in self._predictors for each in iteration):
+            nodes = predictor.nodes
+            inner = nodes["is_leaf"] == 0
+            nodes["num_threshold"][inner] = _half_way(
+                columns, nodes["feature_idx"][inner], nodes["num_threshold"][inner]
+            )
+        return self
+
+
+class ExtraTrees(ExtraTreesClassifier):  # type: ignore[misc]
+    """scikit-learn's extremely randomised trees, with thresholds half-way between training values.
+
+    Thresholds drawn at random may come to lie as close to a training clip's value as the last bit; see `Boosting`.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> ExtraTrees:
+        """Fit, then move the thresholds."""
+        super().fit(X, y)
+        columns = _columns(X)
+        for each in self.estimators_:
+            tree = each.tree_
+            inner = tree.children_left >= 0
+            tree.threshold[inner] = _half_way(columns, tree.feature[inner], tree.threshold[inner])
+        return self
+
+
+def _columns(X: np.ndarray) -> list[np.ndarray]:
+    """The different values of every feature, ascending."""
+    return [np.unique(column) for column in np.asarray(X, dtype=np.float64).T]
+
+
+def _half_way(columns: list[np.ndarray], features: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Thresholds in the middle between the training values to both sides of them."""
+    moved = thresholds.copy()
+    for i, (feature, threshold) in enumerate(zip(features, thresholds, strict=True)):
+        values = columns[feature]
+        above = int(np.searchsorted(values, threshold, side="right"))
+        if 0 < above < len(values):
+            moved[i] = (values[above - 1] + values[above]) / 2
+    return moved
 
 
 class Neighbours(KNeighborsClassifier):  # type: ignore[misc]

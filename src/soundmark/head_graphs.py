@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,11 +23,14 @@ from soundmark.errors import NotExportable
 from soundmark.estimators import (
     STEEPNESS,
     Average,
+    Boosting,
     Calibrated,
+    ExtraTrees,
     FixedMLP,
     KernelSVM,
     LinearSVM,
     Neighbours,
+    ShrunkLDA,
     vote_matrix,
 )
 
@@ -90,7 +92,7 @@ def is_smooth(estimator: Any) -> bool:
         return all(is_smooth(each) for each in estimator.estimators_)
     if isinstance(estimator, Calibrated):
         return is_smooth(estimator.estimator_)
-    steps = (RandomForestClassifier, ExtraTreesClassifier, HistGradientBoostingClassifier, Neighbours)
+    steps = (RandomForestClassifier, ExtraTrees, Boosting, Neighbours)
     return not isinstance(estimator, steps)
 
 
@@ -334,13 +336,13 @@ SCORES: dict[type, Callable[[Graph, Any, str], str]] = {
 
 PROBABILITIES: dict[type, Callable[[Graph, Any, str], str]] = {
     Average: _average,
+    Boosting: _boosting,
     Calibrated: _calibrated,
-    ExtraTreesClassifier: _forest,
+    ExtraTrees: _forest,
     FixedMLP: _mlp,
-    HistGradientBoostingClassifier: _boosting,
-    LinearDiscriminantAnalysis: _linear_model,
     LogisticRegression: _linear_model,
     Neighbours: _neighbours,
     RandomForestClassifier: _forest,
+    ShrunkLDA: _linear_model,
 }
 """Probabilities (batch, classes) by type of estimator."""

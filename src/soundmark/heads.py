@@ -13,15 +13,24 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from soundmark.errors import SpecError
-from soundmark.estimators import Average, Calibrated, FixedMLP, KernelSVM, LinearSVM, Neighbours
+from soundmark.estimators import (
+    Average,
+    Boosting,
+    Calibrated,
+    ExtraTrees,
+    FixedMLP,
+    KernelSVM,
+    LinearSVM,
+    Neighbours,
+    ShrunkLDA,
+)
 from soundmark.spec import Spec, lookup, parse_joined, take
 
 
@@ -131,7 +140,7 @@ def forest(spec: Spec, seed: int) -> Pipeline:
 
 def extra_trees(spec: Spec, seed: int) -> Pipeline:
     """Extremely randomised trees: like a forest, with thresholds drawn at random."""
-    return Pipeline([("head", ExtraTreesClassifier(**_trees(spec), random_state=seed))])
+    return Pipeline([("head", ExtraTrees(**_trees(spec), random_state=seed))])
 
 
 def knn(spec: Spec, seed: int) -> Pipeline:
@@ -169,7 +178,7 @@ def boosting(spec: Spec, seed: int) -> Pipeline:
     given = _settings(spec, iterations=100, rate=0.1, leaves=4, features=0.1, bins=31, l2=1.0, balanced=True)
     if given["leaves"] < 2 or not 2 <= given["bins"] <= 255 or not 0 < given["features"] <= 1:
         raise SpecError(f"{str(spec)!r}: leaves are at least 2, bins from 2 to 255, features a share in (0, 1]")
-    booster = HistGradientBoostingClassifier(
+    booster = Boosting(
         learning_rate=given["rate"],
         max_iter=given["iterations"],
         max_leaf_nodes=given["leaves"],
@@ -186,12 +195,13 @@ def boosting(spec: Spec, seed: int) -> Pipeline:
 
 def lda(spec: Spec, seed: int) -> Pipeline:
     """Linear discriminant analysis with the covariance shrunk by Ledoit and Wolf's rule, or by a share."""
-    shrinkage = take(spec, {"shrinkage": "auto"})["shrinkage"]
+    given = take(spec, {"shrinkage": "auto", "balanced": True})
+    shrinkage = given["shrinkage"]
     if shrinkage != "auto":
         shrinkage = _number(spec, "shrinkage", shrinkage)
         if shrinkage > 1:
             raise SpecError(f"{str(spec)!r}: shrinkage is `auto` or a share in (0, 1]")
-    return _scaled(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage))
+    return _scaled(ShrunkLDA(shrinkage, priors="equal" if given["balanced"] else "frequent"))
 
 
 HEADS: dict[str, Callable[[Spec, int], Pipeline]] = {

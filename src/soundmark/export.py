@@ -1,0 +1,204 @@
+"""From a learner to one portable file: the whole line from waveform to probabilities as one ONNX graph.
+
+The encoder and its pooling are traced by PyTorch, the head is written by hand behind them, and the file is checked
+against the learner on real clips before it is kept. Equal learners give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from soundmark import heads, model
+from soundmark.audio import WindowPolicy
+from soundmark.encoders.base import Encoder
+from soundmark.encoders.graph import OPSET, export_graph
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import ModelError, NotExportable
+from soundmark.files import write_bytes
+from soundmark.head_graphs import has_graph, head_graph, is_smooth
+from soundmark.modelfile import FORMAT, INPUT, METADATA_KEY, OUTPUTS
+
+VECTORS_WITHIN = 1e-4  # relative L2
+PROBABILITIES_WITHIN = 1e-4  # absolute
+STEP_SHARE = 0.99  # of clips on which trees and k-NN, which are step functions, must agree so closely
+IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
+
+
+class Exportable(Protocol):
+    """What is asked of a learner; see `soundmark.learners.Probe`."""
+
+    head_name: str
+    encoder: Encoder
+    pooling: Pooling
+    estimator: Any
+    classes: tuple[str, ...]
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How a clip becomes its input."""
+        ...
+
+
+def check_exportable(learner: Exportable) -> None:
+    """Refuse a learner that no model file can be written from, before anything is trained.
+
+    Raises:
+        NotExportable: if its encoder or its head has no graph.
+    """
+    if not learner.encoder.exportable:
+        raise NotExportable(
+            f"the encoder {learner.encoder.spec} has no ONNX graph, so no model file can be written: "
+            "measure it without one, or choose another encoder"
+        )
+    if not has_graph(heads.build(learner.head_name)):
+        raise NotExportable(f"the head {learner.head_name} has no ONNX graph: choose another head")
+
+
+def export(
+    learner: Exportable,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any],
+    waveforms: Sequence[np.ndarray],
+) -> dict[str, Any]:
+    """Write a fitted learner as a model file, if the file agrees with it.
+
+    Args:
+        learner: fitted.
+        path: the `.onnx` file to write, whole or not at all.
+        metadata: what the file says of itself: labels, kind, clip_seconds, task, metrics, licence and so on. Format,
+            sample rate, window policy and version are added.
+        waveforms: clips to check it on, each (samples,) float32 at the encoder's sample rate.
+
+    Returns:
+        How far file and learner agree: `clips`; `embedding` (largest relative L2) and `probabilities` (largest
+        difference); `share_within` 1e-4 and `same_label`, as shares of the clips; `smooth`; and the file's `bytes`.
+
+    Raises:
+        NotExportable: if the learner has no graph.
+        ModelError: if the file does not agree with the learner; then none is left.
+    """
+    check_exportable(learner)
+    if not len(waveforms):
+        raise ModelError("a model file is checked on real clips before it is kept: give at least one")
+    graph = _joined(learner)
+    said = _metadata(learner, metadata)
+    agreement = _agreement(learner, model.load(_content(graph, said)), waveforms)
+    said["check"] = {
+        "clips": len(waveforms),
+        "vectors_within": VECTORS_WITHIN,
+        "probabilities_within": PROBABILITIES_WITHIN,
+    }
+    content = _content(graph, said)
+    model.load(content)
+    write_bytes(path, content)
+    return agreement | {"bytes": len(content)}
+
+
+def _joined(learner: Exportable) -> onnx.ModelProto:
+    """Encoder, pooling and head as one graph."""
+    encoder, pooling = learner.encoder, learner.pooling
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "encoder.onnx"
+        samples = max(encoder.min_samples, encoder.sample_rate)
+        export_graph(nn.Sequential(encoder, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
+        encoded = onnx.load(file).graph
+    head = head_graph(learner.estimator, len(learner.classes), vector="embedding", output="probabilities")
+    # Only what computes: the exporter also notes where in whose files each operator comes from.
+    for node in encoded.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    widths = {"probabilities": len(learner.classes), "embedding": pooling.output_dim(encoder.dim)}
+    graph = helper.make_graph(
+        nodes=[*encoded.node, *head.nodes],
+        name="soundmark",
+        inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", "samples"])],
+        outputs=[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", widths[name]]) for name in OUTPUTS],
+        initializer=[*encoded.initializer, *head.constants],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="soundmark"
+    )
+
+
+def _metadata(learner: Exportable, given: Mapping[str, Any]) -> dict[str, Any]:
+    from soundmark import __version__
+
+    if list(given.get("labels", learner.classes)) != list(learner.classes):
+        raise ModelError("the metadata's labels are not the learner's classes")
+    return {
+        "format": FORMAT,
+        "labels": list(learner.classes),
+        "kind": "single",
+        "sample_rate": learner.encoder.sample_rate,
+        "policy": learner.policy.to_dict(),
+        "thresholds": {},
+        **given,
+        "soundmark_version": __version__,
+    }
+
+
+def _content(proto: onnx.ModelProto, metadata: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the metadata cannot be written as JSON: {error}") from None
+    proto.ClearField("metadata_props")
+    helper.set_model_props(proto, {METADATA_KEY: text})
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _agreement(learner: Exportable, classifier: model.Classifier, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Compare file and learner clip by clip.
+
+    Raises:
+        ModelError: if they are too far apart.
+    """
+    wanted_vectors = np.stack([_vector(learner, waveform) for waveform in waveforms])
+    wanted = np.zeros((len(waveforms), len(learner.classes)))
+    with heads.one_thread():
+        wanted[:, np.asarray(learner.estimator.classes_)] = learner.estimator.predict_proba(wanted_vectors)
+    vectors = np.concatenate([classifier.embed(waveform) for waveform in waveforms])
+    got = np.concatenate([classifier.predict_proba(waveform) for waveform in waveforms])
+    lengths = np.maximum(np.linalg.norm(wanted_vectors, axis=1), 1e-12)
+    apart = float((np.linalg.norm(vectors - wanted_vectors, axis=1) / lengths).max())
+    differences = np.abs(got - wanted).max(axis=1)
+    smooth = is_smooth(learner.estimator)
+    within = differences <= PROBABILITIES_WITHIN
+    # Of fewer than a hundred clips, one that falls on the edge of a step is still let pass.
+    allowed = 0 if smooth else max(1, int((1 - STEP_SHARE) * len(waveforms)))
+    if not apart <= VECTORS_WITHIN or (~within).sum() > allowed:
+        raise ModelError(
+            f"the model file does not agree with the learner, so it was not written: on {len(waveforms)} clips vectors "
+            f"differ by up to {apart:.1e} (relative) and probabilities by up to {differences.max():.1e}; "
+            f"{(~within).sum()} clips are beyond {PROBABILITIES_WITHIN:g}"
+        )
+    return {
+        "clips": len(waveforms),
+        "embedding": apart,
+        "probabilities": float(differences.max()),
+        "share_within": float(within.mean()),
+        "same_label": float((got.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+        "smooth": smooth,
+    }
+
+
+def _vector(learner: Exportable, waveform: np.ndarray) -> np.ndarray:
+    """(dim,) vector of a clip, as the learner itself hears it."""
+    filled = learner.policy.prepare(np.asarray(waveform, dtype=np.float32), learner.encoder.sample_rate)
+    with torch.inference_mode():
+        vector = learner.pooling(learner.encoder(torch.from_numpy(np.ascontiguousarray(filled))[None]))
+    numbers: np.ndarray = vector[0].numpy()
+    return numbers
