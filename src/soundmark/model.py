@@ -32,7 +32,10 @@ BATCH_SECONDS = 60.0  # of waveforms that go through the graph at once
 class View(Protocol):
     """What `with_view` asks of a view; see `soundmark.tasks.View`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in the grammar."""
+        ...
 
     def matrix(self, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """(old, new) matrix of zeros and ones, and the new labels."""

@@ -1,0 +1,191 @@
+"""Recognise sounds: the labels of recordings, best first, and of long ones over time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from soundmark.model import Classifier
+
+MODEL_VARIABLE = "SOUNDMARK_MODEL"
+BAR = 20  # characters
+NAME = 48  # characters of a path in a table
+
+EXAMPLES = """examples:
+  soundmark classify dog.wav --model runs/toy
+  soundmark classify recordings/ --top 3
+  soundmark classify street.flac --window 5 --hop 2.5    over time
+  soundmark classify siren.mp3 --view danger             50 classes summed into danger and safe
+  ffmpeg -i film.mkv -f wav - | soundmark classify -
+
+With --json there is one JSON object per recording and line: path, duration, labels (label and score, best first), for
+recordings of several windows also windows (start, end, labels); or path and error. The exit code is 1 if a recording
+could not be read; the others are classified all the same.
+"""
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the verb."""
+    options = verbs.add_parser(
+        "classify", help="recognise sounds with a model file", description=__doc__,
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    options.add_argument(
+        "sources", nargs="+", metavar="FILE|FOLDER|-", help="recordings; - reads one from standard input"
+    )
+    options.add_argument("--model", metavar="M", help=f"model file, or a run's folder (default: ${MODEL_VARIABLE})")
+    options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
+    options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
+    options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")
+    options.add_argument("--window", metavar="S", type=_seconds, help="cut every recording into windows of S seconds")
+    options.add_argument("--hop", metavar="S", type=_seconds, help="seconds between windows (default: end to end)")
+    options.add_argument("--json", action="store_true", help="print a JSON object per recording and line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out."""
+    from soundmark.errors import SoundmarkError
+
+    _printable()
+    classifier = _classifier(args)
+    sources = [name for source in args.sources for name in _recordings(source)]
+    width = min(NAME, max(map(len, sources), default=0))
+    failed = 0
+    for name in sources:
+        try:
+            said = _classify(classifier, name, args)
+        except SoundmarkError as error:
+            failed += 1
+            print(f"soundmark: {error}", file=sys.stderr)
+            if args.json:
+                print(json.dumps({"path": name, "error": str(error)}, ensure_ascii=False), flush=True)
+            continue
+        if args.json:
+            print(json.dumps(said, ensure_ascii=False), flush=True)
+        elif len(sources) == 1:
+            print("\n".join(_page(said)))
+        else:
+            print("\n".join(_rows(said, width)), flush=True)
+    return 1 if failed else 0
+
+
+def _classifier(args: argparse.Namespace) -> Classifier:
+    from soundmark.errors import ModelError
+    from soundmark.model import load
+
+    path = args.model or os.environ.get(MODEL_VARIABLE)
+    if not path:
+        raise ModelError(
+            f"no model is given: name one with --model or in the variable {MODEL_VARIABLE}; "
+            "`soundmark train` makes one, such as `soundmark train toy`"
+        )
+    classifier = load(path)
+    if not args.view:
+        return classifier
+    from soundmark.tasks import load_view
+
+    if classifier.metadata.get("view"):
+        raise ModelError(f"{path} was trained on the view {classifier.metadata['view']!r} already: leave --view out")
+    return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", "")).partition("?")[0]))
+
+
+def _recordings(source: str) -> Iterator[str]:
+    """The source itself, or every recording beneath a folder, sorted."""
+    if source == "-" or not Path(source).is_dir():
+        yield source
+        return
+    from soundmark.audio import AUDIO_SUFFIXES
+
+    found = [
+        str(path)
+        for path in sorted(Path(source).rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    yield from found or [source]  # reading the folder itself then says what is wrong
+
+
+def _classify(classifier: Classifier, name: str, args: argparse.Namespace) -> dict[str, Any]:
+    from soundmark.errors import AudioError
+
+    if name == "-" and sys.stdin.isatty():
+        raise AudioError("standard input is a terminal: pipe a recording into it, or name a file")
+    if name != "-" and Path(name).is_dir():
+        raise AudioError(f"there are no recordings in the folder {name}")
+    source = sys.stdin.buffer if name == "-" else name
+    windows, rows, end = [], [], 0.0
+    for start, end, probabilities in classifier.windows(source, args.window, args.hop):
+        rows.append(probabilities)
+        windows.append(
+            {"start": round(start, 3), "end": round(end, 3), "labels": _labels(classifier, probabilities, args)}
+        )
+    said = {"path": name, "duration": round(end, 3), "labels": _labels(classifier, classifier.combine(rows), args)}
+    return said | ({"windows": windows} if len(windows) > 1 else {})
+
+
+def _labels(classifier: Classifier, probabilities: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
+    best = classifier.top(probabilities, args.top)
+    return [{"label": one["label"], "score": round(one["score"], 6)} for one in best if one["score"] >= args.threshold]
+
+
+def _page(said: dict[str, Any]) -> Iterator[str]:
+    """A single recording, with bars."""
+    yield f"{said['path']}  ({said['duration']:.1f} s)"
+    width = max((len(one["label"]) for one in said["labels"]), default=0)
+    for one in said["labels"]:
+        bar = "█" * round(BAR * one["score"])
+        yield f"  {one['label']:<{width}}  {100 * one['score']:5.1f} %  {bar}".rstrip()
+    if not said["labels"]:
+        yield "  nothing above the threshold"
+    yield from _times(said)
+
+
+def _rows(said: dict[str, Any], width: int) -> Iterator[str]:
+    """One of many recordings, on a line."""
+    name = said["path"] if len(said["path"]) <= NAME else "…" + said["path"][1 - NAME :]
+    yield f"{name:<{width}}  {_line(said['labels'])}"
+    yield from _times(said)
+
+
+def _times(said: dict[str, Any]) -> Iterator[str]:
+    windows = said.get("windows", [])
+    digits = len(f"{said['duration']:.1f}")
+    for window in windows:
+        yield f"  {window['start']:{digits}.1f} – {window['end']:{digits}.1f} s  {_line(window['labels'])}"
+
+
+def _line(labels: list[dict[str, Any]]) -> str:
+    return "   ".join(f"{one['label']} {100 * one['score']:.1f} %" for one in labels) or "–"
+
+
+def _printable() -> None:
+    """Names and labels may hold what the terminal cannot show; print an escape then, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give a whole number from 1 up")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("give a score from 0 to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 600:
+        raise argparse.ArgumentTypeError("give seconds above 0 and up to 600")
+    return value
