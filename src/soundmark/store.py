@@ -18,7 +18,7 @@ from soundmark.errors import SoundmarkError
 from soundmark.files import cache_dir
 
 # Raise it when a spectral definition or the way clips are read changes, so that no old vector is taken for a new one.
-FORMAT = 1
+FORMAT = 2
 _ASK = 500  # keys in one question: SQLite bounds the number of parameters
 
 

@@ -37,7 +37,10 @@ def _mean(frames: Tensor) -> Tensor:
 
 
 def _centred(frames: Tensor) -> Tensor:
-    return frames - frames.mean(1, keepdim=True)
+    # Seen from the first frame, a constant is exactly zero. Seen from its mean it is rounding noise, which differs from
+    # library to library, and which a scaler that has seen nothing but noise would blow up to size.
+    shifted = frames - frames[:, :1]
+    return shifted - shifted.mean(1, keepdim=True)
 
 
 def _std(frames: Tensor) -> Tensor:
