@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 import shlex
@@ -43,6 +44,14 @@ def commands(page: Path) -> list[str]:
     return [line.removeprefix("$ ") for line in (*lines, *inline) if line.startswith(("soundmark ", "$ soundmark "))]
 
 
+def examples() -> Iterator[tuple[str, str]]:
+    """The examples at the end of the verbs' help, whose remarks stand apart."""
+    for verb in cli.VERBS:
+        text = getattr(importlib.import_module(f"soundmark.cli.{verb}"), "EXAMPLES", "")
+        for line in re.findall(r"^ +(soundmark .*)$", text, re.MULTILINE):
+            yield f"{verb} --help", re.split(r" {3,}", line)[0]
+
+
 def parsed(command: str) -> dict[str, Any]:
     """The arguments of a command; none for the bare mention of a verb."""
     words = shlex.split(command, comments=True)[1:]
@@ -57,7 +66,8 @@ def parsed(command: str) -> dict[str, Any]:
 
 
 ACTIONS = [["data", action] for action in ("get", "check", "show", "export")]
-COMMANDS = sorted({(name_of(page), command) for page in PAGES for command in commands(page)})
+VIEWS = {view.name for name in tasks.TASKS for view in tasks.views(name)}
+COMMANDS = sorted({(name_of(page), command) for page in PAGES for command in commands(page)} | set(examples()))
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
@@ -69,7 +79,8 @@ def test_commands_parse_and_their_names_exist(page: str, command: str) -> None:
         assert [Pooling(each) for each in candidates(text)]
     for text in filter(None, [args.get("head"), *args.get("heads", [])]):
         assert [heads.build(each) for each in candidates(text)]
-    for text in filter(None, [args.get("task"), args.get("view"), *args.get("tasks", [])]):
+    assert not args.get("view") or args["view"] in VIEWS
+    for text in filter(None, [args.get("task"), *args.get("tasks", [])]):
         name, _, view = text.partition("?")[0].partition(":")
         shipped = {each.name for each in tasks.views(name)} if name in tasks.TASKS else set()
         assert name in tasks.TASKS or name.endswith(("/", ".csv")), f"{page}: no task {text}"
