@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import shlex
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,17 +17,8 @@ from soundmark.encoders.pooling import ALIASES, STATISTICS
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = load("tables")
-reference = load("reference")
+sys.path.insert(0, str(ROOT / "tools"))  # where they find each other when they run
+tables, reference, shared_lines = map(importlib.import_module, ("tables", "reference", "shared_lines"))
 
 
 def measured(value: float, **more: Any) -> dict[str, Any]:
@@ -178,6 +169,25 @@ def test_the_benchmark_of_features_is_a_table(results: Path) -> None:
     assert "250 clips: 400 MiB; 2000 clips: 402 MiB" in text
 
 
+def test_the_benchmark_of_a_cold_start_is_a_table(results: Path) -> None:
+    content = {
+        "command": "python benchmarks/classify_cold.py MODEL RECORDING",
+        "what": "whole processes",
+        "learner": {"encoder": "logmel", "head": "svm"},
+        "model_bytes": 2_500_000,
+        "recording": {"seconds": 5.0, "sample_rate": 44100, "format": "WAV PCM_16"},
+        "median_seconds": {"bare": 0.3, "soundmark": 0.45},
+        "slowest_seconds": {"bare": 0.4, "soundmark": 0.5},
+        "times_the_bare_script": 1.5,
+    }
+    (results / "benchmarks" / "classify_cold.json").write_text(json.dumps(content), encoding="utf-8")
+    text = tables.speed(results)
+    assert "### Classify cold" in text
+    assert "| `soundmark classify` | 0.45 s | 0.50 s |" in text
+    assert "That is 1.5 times the bare script" in text
+    assert "(WAV PCM_16), a model of 2.5 MB (`logmel` · `svm`)." in text
+
+
 def test_a_broken_result_is_named(results: Path) -> None:
     (results / "runs" / "c.json").write_text("{", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"c\.json is not JSON"):
@@ -249,7 +259,7 @@ def test_an_unknown_insert_is_an_error() -> None:
 
 def test_names_that_share_a_line_of_a_docstring_get_their_own() -> None:
     text = "Args:\n    a, b: what they are,\n        all of it.\n    c: another, with: a colon.\n\nA, b and c: prose."
-    assert load("shared_lines").split(text) == (
+    assert shared_lines.split(text) == (
         "Args:\n    a: what they are,\n        all of it.\n    b: what they are,\n        all of it.\n"
         "    c: another, with: a colon.\n\nA, b and c: prose."
     )

@@ -75,7 +75,7 @@ def recordings(odd: ModuleType, place: Path) -> list[list[str]]:
 
     code, out, err = said("data", "check", str(task_folder), "--json")
     no_traceback(err, "data check")
-    checked = {row["file"]: row["error"] for row in json.loads(out)["unreadable"]}
+    checked = {row["clip"] for row in json.loads(out)["bad"]}
     code, out, err = said(
         "train", str(task_folder), "--encoder", ENCODER, "--head", "logreg", "--out", str(place / "run")
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import inspect
 import os
 import re
@@ -16,8 +15,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+import tables
 
 from soundmark import cli, encoders, heads, metrics, tasks
 from soundmark.encoders import pooling as pooling_module
@@ -32,19 +32,6 @@ LOADED = re.compile(
     r"<(?:script|link|img|iframe|source|audio)\b[^>]*?\b(?:src|href)=[\"']?(?P<address>(?:https?:)?//[^\"' >]+)"
 )
 WIDTH = "88"
-
-
-def _neighbour(name: str) -> ModuleType:
-    """A script beside this one, as a module; hooks are not on the path."""
-    spec = importlib.util.spec_from_file_location(f"soundmark_tools_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = _neighbour("tables")
 
 
 # --- What MkDocs calls ---------------------------------------------------------------------------------------------

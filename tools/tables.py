@@ -21,9 +21,11 @@ import re
 import shlex
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from markup import interval, machine, nothing, ordered, paragraphs, percent, plain, table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -223,28 +225,15 @@ def grid_cells(results: Path) -> dict[str, list[Json]]:
 # --- Writing -------------------------------------------------------------------------------------------------------
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """A Markdown table; columns of numbers are set to the right."""
-    right = set(numbers)
-    lines = [columns, ["---:" if i in right else "---" for i in range(len(columns))], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def plain(content: Mapping[str, Any]) -> str:
-    """A table that stands in its file as `columns` and `rows` (lists, or objects by column), with notes."""
-    rows = content.get("rows", [])
-    columns = content.get("columns") or list(dict.fromkeys(key for row in rows if isinstance(row, dict) for key in row))
-    listed = [[row.get(column, "") for column in columns] if isinstance(row, dict) else row for row in rows]
-    cells = [[_text(value) for value in row] for row in listed]
-    numbers = [i for i in range(len(columns)) if listed and all(_is_number(row[i]) for row in listed)]
-    made = f"Made by `{content['command']}`." if content.get("command") else ""
-    return paragraphs(table(columns, cells, numbers), *map(str, content.get("notes", [])), made, machine(content))
-
-
 def benchmark(content: Json) -> str:
-    """One benchmark: the one of features as its own kind of table, others by their `columns` and `rows`."""
-    if "native" not in content:
-        return plain(content)
+    """One benchmark: those of features and of a cold start as they are, others by their `columns` and `rows`."""
+    if "native" in content:
+        return of_features(content)
+    return of_cold_start(content) if "times_the_bare_script" in content else plain(content)
+
+
+def of_features(content: Json) -> str:
+    """What `benchmarks/features.py` wrote."""
     kinds = [content[key] for key in ("native", "resampled_32k") if key in content]
     rows = [
         [
@@ -265,6 +254,25 @@ def benchmark(content: Json) -> str:
         "medians. Decoding alone, on all cores, is the floor.",
         table(columns, rows, numbers=range(1, len(columns))),
         f"Peak memory: {peaks}." if peaks else "",
+        f"```sh\n{content['command']}\n```",
+        machine(content),
+    )
+
+
+def of_cold_start(content: Json) -> str:
+    """What `benchmarks/classify_cold.py` wrote."""
+    names = {"bare": "bare script", "soundmark": "`soundmark classify`"}
+    rows = [
+        [title, f"{content['median_seconds'][name]:.2f} s", f"{content['slowest_seconds'][name]:.2f} s"]
+        for name, title in names.items()
+    ]
+    parts = " · ".join(f"`{name}`" for name in (content.get("learner") or {}).values())
+    recording = content["recording"]
+    return paragraphs(
+        f"{content['what'].capitalize()}; a recording of {recording['seconds']:g} s at {recording['sample_rate']} Hz "
+        f"({recording['format']}), a model of {content['model_bytes'] / 1e6:.1f} MB{f' ({parts})' if parts else ''}.",
+        table(["process", "median", "slowest"], rows, numbers=(1, 2)),
+        f"That is {content['times_the_bare_script']:g} times the bare script, which is the least anybody could write.",
         f"```sh\n{content['command']}\n```",
         machine(content),
     )
@@ -321,23 +329,6 @@ def footnotes(measured: Sequence[Json]) -> list[str]:
     return [text.strip(), machine(*measured)]
 
 
-def machine(*measured: Mapping[str, Any]) -> str:
-    """The versions and cores that results were made with, where they say so."""
-    found = [each["environment"] for each in measured if each.get("environment")]
-    if not found:
-        return ""
-    commits = list(dict.fromkeys(_short(each["commit"]) for each in found if each.get("commit")))
-    listed = ", ".join(commits[:3]) + (" and others" if len(commits) > 3 else "")
-    packages = found[0].get("packages", {})
-    facts = [
-        f"Soundmark {found[0]['soundmark']}{f' ({listed})' if commits else ''}",
-        f"Python {found[0]['python']}",
-        *(f"{name} {packages[name]}" for name in ("torch", "scikit-learn") if name in packages),
-        f"{found[0]['cpus']} cores",
-    ]
-    return f"Made with {', '.join(facts)}."
-
-
 def learner(run: Json) -> str:
     """A run's learner in one cell; where every fold chose its own, how many there were and which was chosen most."""
     names = run["learner"]
@@ -365,35 +356,9 @@ def metric(run: Json) -> str:
     return str(run["headline"]["metric"]).replace("_", " ")
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share in per cent."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def interval(score: Mapping[str, Any], prefix: str = "") -> str:
-    """An interval in per cent."""
-    low, high = score.get(f"{prefix}low"), score.get(f"{prefix}high")
-    return "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def nothing(command: str) -> str:
-    """What stands where a result is not there yet."""
-    return f"*Not measured yet. `{command}` is how it will be.*"
-
-
 def by_score(cell: Json) -> tuple[Any, ...]:
     """Sorts the best first; equals by name."""
     return -cell["headline"]["value"], cell["encoder"], cell["pooling"], cell["head"]
-
-
-def ordered(names: Iterable[str]) -> list[str]:
-    """Different names, short ones first, so that plain encoders and poolings stand above joined ones."""
-    return sorted(set(names), key=lambda name: (name.count("+"), len(name), name))
-
-
-def paragraphs(*parts: str) -> str:
-    """Parts with an empty line between them; empty ones are left out."""
-    return "\n\n".join(part for part in parts if part)
 
 
 def _cell(cell: Json | None, top: float) -> str:
@@ -401,23 +366,6 @@ def _cell(cell: Json | None, top: float) -> str:
         return ""
     value = cell["headline"]["value"]
     return f"**{100 * value:.1f}**" if value == top else f"{100 * value:.1f}"
-
-
-def _short(commit: str) -> str:
-    digits, dirty, _ = commit.partition("-dirty")
-    return digits[:7] + dirty
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value).replace("\n", " ").replace("<", "&lt;")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
