@@ -26,7 +26,7 @@ tests: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 docs: $(VENV)/.dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 tables: $(VENV)/.dev
 	$(BIN)/python tools/tables.py

@@ -113,7 +113,7 @@ def _convert(spec: Spec, key: str, text: str, default: Any) -> Any:
             return text
     except (KeyError, ValueError):
         raise SpecError(
-            f"{key}={text} in {spec.name!r} should be a {type(default).__name__}, like {default!r}"
+            f"{key}={text} in {spec.name!r} should be of type {type(default).__name__}, like {default!r}"
         ) from None
     try:
         return float(text)
