@@ -1,4 +1,4 @@
-"""Odd and malformed inputs through the whole house; see tools/odd_inputs.py, which ends with an error if one misbehaves."""
+"""Odd and malformed inputs through the whole house; tools/odd_inputs.py ends with an error if one misbehaves."""
 
 from __future__ import annotations
 

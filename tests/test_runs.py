@@ -87,3 +87,13 @@ def test_your_own_folder_of_recordings(tmp_path: Path, capsys: pytest.CaptureFix
     assert "100.00%" in printed
     assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["classes"] == ["hiss", "hum"]
     assert soundmark.load(tmp_path / "run" / "model.onnx")(tmp_path / "mine" / "hum" / "3.wav")[0]["label"] == "hum"
+
+
+def test_a_run_that_comes_to_nothing_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in "ab":
+        for i in range(3):
+            (tmp_path / "mine" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "mine" / label / f"{i}.wav").write_bytes(b"RIFF" + bytes([i]) * 50)
+    assert main(["train", str(tmp_path / "mine"), "--out", str(tmp_path / "run")]) == 1
+    assert "no clip of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

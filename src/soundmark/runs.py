@@ -46,15 +46,19 @@ def run(
             export.check_exportable(probe)
     task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
     _claim(place, recipe)
-    measured = protocol.evaluate(
-        task,
-        candidates,
-        seed=recipe.seed,
-        folder=place,
-        inner_folds=recipe.inner_folds,
-        strict=recipe.strict,
-        progress=progress,
-    )
+    try:
+        measured = protocol.evaluate(
+            task,
+            candidates,
+            seed=recipe.seed,
+            folder=place,
+            inner_folds=recipe.inner_folds,
+            strict=recipe.strict,
+            progress=progress,
+        )
+    except SoundmarkError:
+        _release(place)
+        raise
     summary = measured.summary | {"command": recipe.command(place)}
     measured.predictions.write(place)
     write_json(place / "environment.json", results.environment())
@@ -128,3 +132,10 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         write_text(file, recipe.to_toml())
     except OSError as error:
         raise SoundmarkError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def _release(folder: Path) -> None:
+    """Take the recipe back where nothing came of it, so that a mistake leaves nothing behind."""
+    if [path.name for path in folder.iterdir()] == [results.RECIPE]:
+        (folder / results.RECIPE).unlink()
+        folder.rmdir()
