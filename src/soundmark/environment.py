@@ -17,12 +17,10 @@ _PACKAGES = (
     "scipy",
     "scikit-learn",
     "torch",
-    "librosa",
     "soundfile",
     "soxr",
     "onnxruntime",
     "onnx",
-    "skl2onnx",
     "pyarrow",
 )
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -43,7 +41,7 @@ def environment() -> dict[str, Any]:
         "soundmark": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.release()}",
+        "platform": platform.system(),
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": found,
