@@ -111,7 +111,7 @@ def test_deltas_are_librosas_at_the_shortest(sounds, relative):
 
 
 def test_the_spec_spells_out_every_setting():
-    assert encoders.load("logmel").spec == "logmel?bands=64&fmax=0&fmin=0&hop=512&rate=44100&ref=1&top_db=0&window=2048"
+    assert encoders.load("logmel").spec == "logmel?bands=64&fmax=0&fmin=0&hop=512&precise=false&rate=44100&ref=1&top_db=0&window=2048"
     assert (
         encoders.load("mfcc?fmin=50.0&deltas=TRUE").spec
         == "mfcc?bands=128&coefficients=20&deltas=true&fmax=0&fmin=50&hop=512&rate=44100&window=2048"
@@ -146,7 +146,7 @@ def test_silence_is_the_floor():
     [
         ("logmel?band=3", "no setting 'band'; its settings and defaults are: rate=44100, window=2048"),
         ("logmel?bands=0", "bands=0 in 'logmel' is out of bounds: it must lie from 1 to 4096"),
-        ("logmel?bands=many", "should be a int"),
+        ("logmel?bands=many", "should be of type int"),
         ("logmel?bands=5000", "out of bounds"),
         ("logmel?bands=400", "narrower than the bins"),
         ("logmel?window=1", "out of bounds"),
@@ -163,7 +163,7 @@ def test_silence_is_the_floor():
         ("logfreq?fmin=0", "must lie above 0 Hz"),
         ("linear?bands=1026", "do not fit 1025 bins"),
         ("mfcc?coefficients=129", "cannot come from 128 bands"),
-        ("mfcc?deltas=maybe", "should be a bool"),
+        ("mfcc?deltas=maybe", "should be of type bool"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(spec, message):
