@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,48 @@ def test_a_saved_fold_is_not_taken_for_another_question(tmp_path: Path) -> None:
     other = Oracle()
     protocol.evaluate(task, [other], folder=tmp_path, seed=1, progress=False)
     assert other.log
+
+
+def test_folds_whose_files_would_share_a_name_are_kept_apart(tmp_path: Path) -> None:
+    task = made_task()
+    names = {"1": "a/b", "2": "a b"}
+    clips = tuple(replace(clip, fold=names.get(clip.fold, clip.fold)) for clip in task.clips)
+    task = replace(task, clips=clips, rounds=fold_rounds(clips), positive="")
+    for _ in range(2):
+        measured = protocol.evaluate(task, [Oracle()], folder=tmp_path, progress=False)
+        assert measured.summary["headline"]["value"] == 1.0
+
+
+def test_a_mistake_in_one_fold_waits_for_the_others(tmp_path: Path) -> None:
+    class Fails(Oracle):
+        threads = 1
+
+        def fresh(self) -> Fails:
+            return Fails(self.name, self.skill, self.log)
+
+        def predict_proba(self, task: Task) -> np.ndarray:
+            if task.clips[0].fold == "1":
+                raise TaskError("no good")
+            time.sleep(0.05)
+            return super().predict_proba(task)
+
+    with pytest.raises(TaskError, match="no good"):
+        protocol.evaluate(replace(made_task(), positive=""), [Fails()], folder=tmp_path, progress=False)
+    left = sorted(tmp_path.rglob("*"))
+    time.sleep(0.1)
+    assert sorted(tmp_path.rglob("*")) == left
+
+
+def test_probabilities_that_are_no_numbers_are_an_error() -> None:
+    class Broken(Oracle):
+        def fresh(self) -> Broken:
+            return Broken(self.name, self.skill, self.log)
+
+        def predict_proba(self, task: Task) -> np.ndarray:
+            return super().predict_proba(task) * np.nan
+
+    with pytest.raises(ResultsError, match="not finite in fold"):
+        protocol.evaluate(replace(made_task(), positive=""), [Broken()], progress=False)
 
 
 def test_a_broken_saved_fold_is_named(tmp_path: Path) -> None:

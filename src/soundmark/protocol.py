@@ -143,7 +143,7 @@ def choose(
 def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> np.ndarray:
     """(clips, classes) probabilities of every clip by a learner that was fitted without that clip's group.
 
-    Clips whose class has a single group cannot be held out; they keep the class's frequency in the other rows.
+    Clips whose class has a single group cannot be held out; they get the frequencies of the classes instead.
     """
     targets = task.targets()
     splits = inner_splits(targets, [clip.group for clip in task.clips], inner_folds, seed)
@@ -174,6 +174,11 @@ def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, in
     winner = candidates[chosen].fresh()
     winner.fit(train, seed)
     said = winner.predict_proba(test)
+    if not np.isfinite(said).all():
+        raise ResultsError(
+            f"{task.full_name}: {describe(candidates[chosen])} gives probabilities that are not finite in fold "
+            f"{each.name}; choose milder settings"
+        )
     return RoundResult(
         each.name,
         [clip.key for clip in test.clips],
@@ -195,6 +200,9 @@ def _each(
             future.add_done_callback(lambda _: bar.update())
         try:
             return [future.result() for future in futures]
+        except Exception:  # let the fits under way end: one saved later would bring back a folder that was cleared
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
         finally:  # an interrupt does not wait for the fits under way; their folds are simply not saved
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -297,7 +305,7 @@ def _saved(folder: Path | None, each: Round, identity: str) -> RoundResult | Non
     path = _round_path(folder, each.name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("identity") != identity:
+        if content.pop("identity") != identity or content["name"] != each.name:  # "a/b" and "a b" share a file's name
             return None
         return RoundResult(**content)
     except FileNotFoundError:
