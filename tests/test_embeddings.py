@@ -102,6 +102,21 @@ def test_bad_clips_are_fatal_when_asked(broken: Task) -> None:
         embeddings.embed(broken, ENCODER, "mean", strict=True, progress=False)
 
 
+def test_a_clip_whose_features_are_no_numbers_is_bad(toy: Task, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    audio.write(tmp_path / "loud.wav", noise * np.float32(1e25), 16_000, subtype="FLOAT")
+    audio.write(tmp_path / "fine.wav", noise / 10, 16_000)
+    task = replace(toy, root=tmp_path, clips=(Clip("loud.wav", ("a",)), Clip("fine.wav", ("b",))), rounds=())
+    found = embeddings.embed(task, ENCODER, "mean+std", progress=False)
+    assert [clip.path for clip in found.clips] == ["fine.wav"]
+    assert "loud.wav" in found.bad[task.clips[0]]
+
+
+def test_there_is_a_worker_at_least(toy: Task) -> None:
+    with pytest.raises(SoundmarkError, match="1 worker or more"):
+        embeddings.embed(toy, ENCODER, "mean", workers=-1, progress=False)
+
+
 def test_a_task_of_bad_clips_only_is_an_error(broken: Task) -> None:
     with pytest.raises(SoundmarkError, match="no clip of toy"):
         embeddings.embed(broken.subset([0, 15]), ENCODER, "mean", progress=False)

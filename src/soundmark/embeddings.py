@@ -153,6 +153,8 @@ def waveform(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
 
 
 def _threads(workers: int | None) -> ThreadPoolExecutor:
+    if workers is not None and workers < 1:
+        raise SoundmarkError(f"there must be 1 worker or more, not {workers}")
     count = workers or os.cpu_count() or 1
     # One thread of PyTorch's own per worker: the clips are the parallelism, and nested threads would fight for cores.
     return ThreadPoolExecutor(count, thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(1,))
@@ -206,7 +208,14 @@ def _encode_batch(
         with torch.inference_mode():
             heard = encoder.encode(torch.from_numpy(np.stack([samples for _, samples in group])))
         rows |= zip((clip for clip, _ in group), _pooled(heard, pooling), strict=True)
-    return rows
+    return {clip: _finite(task, clip, row) for clip, row in rows.items()}
+
+
+def _finite(task: Task, clip: Clip, row: np.ndarray | str) -> np.ndarray | str:
+    """What was found, or a message where it is no numbers: float files may hold samples whose power is infinite."""
+    if isinstance(row, str) or np.isfinite(row).all():
+        return row
+    return f"{task.path(clip)} gives features that are not finite: its samples are far beyond [-1, 1]; scale it down"
 
 
 def _pooled(heard: torch.Tensor, pooling: Pooling | None) -> np.ndarray:
