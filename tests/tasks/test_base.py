@@ -69,3 +69,4 @@ def test_the_key_of_a_part_of_a_file_names_its_seconds():
     assert Clip("a.wav", ("x",)).key == "a.wav"
     assert Clip("a.wav", ("x",), start=1.5, end=2.0).key == "a.wav#1.5-2"
     assert Clip("a.wav", ("x",), start=1.5).key == "a.wav#1.5-"
+    assert Clip("a.wav", ("x",), start=10800.02).key != Clip("a.wav", ("x",), start=10800.04).key

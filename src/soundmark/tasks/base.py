@@ -40,7 +40,8 @@ class Clip:
         """The clip's name in tables: its path, and the seconds where it is a part of its file."""
         if self.start == 0.0 and self.end is None:
             return self.path
-        return f"{self.path}#{self.start:g}-{'' if self.end is None else f'{self.end:g}'}"
+        # Ten digits tell samples of a recording of hours apart; the six of a bare `g` do not.
+        return f"{self.path}#{self.start:.10g}-{'' if self.end is None else f'{self.end:.10g}'}"
 
 
 @dataclass(frozen=True)
