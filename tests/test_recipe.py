@@ -29,6 +29,8 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
         ('task = "toy"\nseed = "a"', "should be int"),
         ('task = "toy"\nseed = true', "should be int"),
         ('task = "toy"\nhaed = "svm"', "haed"),
+        ('task = "toy"\nseed = -1', "seed should be from 0"),
+        ('task = "toy"\ninner_folds = 1', "inner_folds should be 2"),
         ("task = ", "cannot read"),
     ],
 )

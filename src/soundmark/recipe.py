@@ -71,7 +71,12 @@ class Recipe:
             wanted = types[str(known[key].type)]
             if type(value) is not wanted:
                 raise SpecError(f"{name}: {key} should be {wanted.__name__}, not {value!r}")
-        return cls(**content)
+        recipe = cls(**content)
+        if not 0 <= recipe.seed < 2**32:
+            raise SpecError(f"{name}: seed should be from 0 to {2**32 - 1}, not {recipe.seed}")
+        if recipe.inner_folds < 2:
+            raise SpecError(f"{name}: inner_folds should be 2 or more, not {recipe.inner_folds}")
+        return recipe
 
     def command(self, folder: str | os.PathLike[str] | None = None) -> str:
         """The command line that measures this recipe."""

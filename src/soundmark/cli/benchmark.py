@@ -24,7 +24,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
     from soundmark import benchmark
+    from soundmark.errors import SpecError
 
+    if args.seeds < 1:
+        raise SpecError(f"--seeds should be 1 or more, not {args.seeds}")
     grid = benchmark.cells(args.tasks, args.encoders, args.poolings, args.heads, range(args.seeds), Path(args.out))
     for cell, result in benchmark.run(grid):
         head, recipe = result["headline"], cell.recipe
