@@ -77,6 +77,14 @@ def test_calibration_keeps_groups_whole(toy: Task, probe: Probe, monkeypatch: py
     assert all(not set(groups[train]) & set(groups[test]) for train, test in seen)
 
 
+@pytest.mark.filterwarnings("ignore")  # of overflow, on the way there
+def test_a_head_that_runs_away_is_explained(toy: Task) -> None:
+    probe = Probe(ENCODER, "mean", "mlp?rate=1e30")
+    probe.prepare(toy, progress=False)
+    with pytest.raises(SoundmarkError, match="cannot be fitted"):
+        probe.fit(toy, 0)
+
+
 def test_a_misspelt_name_is_an_error_before_anything_is_encoded() -> None:
     for names in (("logmell", "mean", "svm"), (ENCODER, "meen", "svm"), (ENCODER, "mean", "svn")):
         with pytest.raises(SpecError):

@@ -253,7 +253,7 @@ def _settings(spec: Spec, **defaults: Any) -> dict[str, Any]:
 def _number(spec: Spec, key: str, value: Any) -> float:
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise SpecError(f"{key}={value} in {str(spec)!r} should be a number") from None
     if not (0 < number < float("inf")):
         raise SpecError(f"{key}={value} in {str(spec)!r} should be a positive number")

@@ -113,7 +113,13 @@ class Probe:
             splits = inner_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
             estimator = heads.calibrated(estimator, splits)
         with heads.one_thread():
-            self.estimator = estimator.fit(X, y)
+            try:
+                self.estimator = estimator.fit(X, y)
+            except ValueError as error:  # such as weights that grew beyond all bounds
+                reason = str(error).strip().partition("\n")[0]
+                raise SoundmarkError(
+                    f"the head {self.head_name} cannot be fitted to {len(y)} clips: {reason}"
+                ) from error
         self.classes = task.classes
 
     def predict_proba(self, task: Task) -> np.ndarray:
