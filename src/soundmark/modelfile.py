@@ -369,6 +369,8 @@ def _facts(properties: dict[str, bytes]) -> Facts:
     lengths: list[Any] = [seconds.get(key) for key in ("median", "max")] if isinstance(seconds, dict) else [None]
     if not all(_is_number(value) and 0 < value <= MAX_CLIP_SECONDS for value in lengths):
         raise ModelError("its clip_seconds are not a median and a max above 0")
+    if lengths[0] > lengths[1]:
+        raise ModelError("its clip_seconds have a median above the max")
     thresholds = said.get("thresholds", {})
     if not isinstance(thresholds, dict) or not all(
         label in labels and _is_number(value) and 0 <= value <= 1 for label, value in thresholds.items()
