@@ -30,10 +30,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     head = first.metrics["headline"]
     print(f"reference {args.runs[0]}: {head['metric'].replace('_', ' ')} {head['value']:.2%}")
-    for name, other, row in zip(args.runs[1:], others, rows, strict=True):
+    for name, row in zip(args.runs[1:], rows, strict=True):
         print(
-            f"{name}: {other.metrics['headline']['value']:.2%}, difference {row['difference']:+.2%}"
+            f"{name}: {row['b']['value']:.2%}, difference {row['difference']:+.2%}"
             f" ({row['low']:+.2%} to {row['high']:+.2%}), McNemar p = {row['mcnemar']['p']:.3g},"
             f" permutation over groups p = {row['permutation']['p']:.3g}"
         )
+        for note in row["notes"]:
+            print(f"  note: {note}")
     return 0

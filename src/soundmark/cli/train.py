@@ -73,6 +73,7 @@ def summary(metrics: dict) -> str:  # type: ignore[type-arg]
         f"recall at {row['max_false_alarm']:.0%} false alarms: {row['recall']:.1%}"
         f" ({row['low']:.1%} to {row['high']:.1%}); realised false alarms {row['realised']:.1%}"
         for row in metrics.get("alarm", [])
+        if row["recall"] is not None and row["realised"] is not None  # undefined where the test side lacks a class
     ]
     if metrics.get("bad_clips"):
         lines.append(f"{len(metrics['bad_clips'])} clips could not be read and were left out; first: "
