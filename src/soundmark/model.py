@@ -84,7 +84,9 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     _bound_memory(options)
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )  # the fallback would print, and try the same again
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(f"{name} cannot be used: {_reason(error)}") from None
 
@@ -214,6 +216,7 @@ class Classifier:
         hop = hop_seconds or (0.0 if window_seconds else self.policy.hop_seconds)
         median, longest = self.facts.clip_seconds
         whole = length or min(max(WHOLE_FACTOR * longest, self.policy.min_seconds), WHOLE_SECONDS)
+        whole = samples_of(whole, self.sample_rate) / self.sample_rate  # chunks meet end to end, to the sample
         chunks = audio.windows(source, self.sample_rate, whole)
         cut = _cut(
             chunks, self.sample_rate, whole, length or min(max(median, self.policy.min_seconds), WHOLE_SECONDS), hop
