@@ -127,9 +127,10 @@ def test_metrics_of_something_else(tmp_path: Path):
     (tmp_path / "metrics.json").write_text("[1]")
     with pytest.raises(ResultsError, match="no JSON object"):
         Run.read(tmp_path)
-    (tmp_path / "metrics.json").write_text(json.dumps({"format": 2, "headline": {}}))
-    with pytest.raises(ResultsError, match="another version"):
-        Run.read(tmp_path)
+    for content in ({"format": 2, "headline": {}}, {"format": 1, "headline": {"metric": "accuracy", "value": None}}):
+        (tmp_path / "metrics.json").write_text(json.dumps(content))
+        with pytest.raises(ResultsError, match="another version"):
+            Run.read(tmp_path)
 
 
 def test_foreign_and_damaged_tables(tmp_path: Path):

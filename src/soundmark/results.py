@@ -200,9 +200,15 @@ class Run:
             ResultsError: if the folder or one of its files is missing, broken, or not ours.
         """
         metrics = read_json(folder, METRICS)
-        if metrics.get("format") != 1 or "headline" not in metrics:
+        head = metrics.get("headline")
+        if (
+            metrics.get("format") != 1
+            or not isinstance(head, dict)
+            or head.get("metric") not in list(MEASURES)
+            or not isinstance(head.get("value"), int | float)
+        ):
             raise ResultsError(
-                f"{Path(folder) / METRICS} is of another version of Soundmark; update, or run the recipe again"
+                f"{Path(folder) / METRICS} is damaged, or of another version of Soundmark; update, or run it again"
             )
         return cls(Path(folder), read_recipe(folder), Predictions.read(folder), metrics, read_json(folder, ENVIRONMENT))
 
