@@ -17,7 +17,8 @@ import numpy as np
 from soundmark.errors import SoundmarkError
 from soundmark.files import cache_dir
 
-# Raise it when a spectral definition or the way clips are read changes, so that no old vector is taken for a new one.
+# Raise it when a spectral definition, a statistic over time or the way clips are read changes, so that no old vector is
+# taken for a new one.
 FORMAT = 2
 _ASK = 500  # keys in one question: SQLite bounds the number of parameters
 
