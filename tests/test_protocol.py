@@ -32,6 +32,7 @@ class Oracle:
     """A learner that is right with a stated skill, and remembers what it was shown."""
 
     threads = 2
+    content = "as recorded"
 
     def __init__(self, name: str = "oracle", skill: float = 1.0, log: list[Any] | None = None) -> None:
         self.name, self.skill = name, skill
@@ -43,6 +44,9 @@ class Oracle:
 
     def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
         return {}
+
+    def fingerprint(self) -> str:
+        return self.content
 
     def fresh(self) -> Oracle:
         return Oracle(self.name, self.skill, self.log)
@@ -157,6 +161,14 @@ def test_a_saved_fold_is_not_taken_for_another_question(tmp_path: Path) -> None:
     protocol.evaluate(task, [Oracle()], folder=tmp_path, seed=0, progress=False)
     other = Oracle()
     protocol.evaluate(task, [other], folder=tmp_path, seed=1, progress=False)
+    assert other.log
+
+
+def test_a_saved_fold_is_not_taken_for_other_recordings_of_the_same_names(tmp_path: Path) -> None:
+    protocol.evaluate(made_task(), [Oracle()], folder=tmp_path, progress=False)
+    other = Oracle()
+    other.content = "recorded anew"
+    protocol.evaluate(made_task(), [other], folder=tmp_path, progress=False)
     assert other.log
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,6 +37,10 @@ class Learner(Protocol):
 
     def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
         """Do once what needs no labels (encode every clip); give the clips that cannot be read, and why."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of what `prepare` found in the clips' files: rounds measured on other content are not taken up."""
         ...
 
     def fresh(self) -> Learner:
@@ -92,6 +97,10 @@ class Probe:
         self._vectors = known.vectors
         self._rows = {clip: row for row, clip in enumerate(known.clips)}
         return known.bad
+
+    def fingerprint(self) -> str:
+        """See `Learner.fingerprint`: of the vectors, which change with the recordings and with the encoder."""
+        return hashlib.blake2b(self._vectors.tobytes(), digest_size=16).hexdigest()
 
     def fresh(self) -> Probe:
         """See `Learner.fresh`."""

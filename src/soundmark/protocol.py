@@ -280,6 +280,7 @@ def _identity(task: Task, candidates: Sequence[Learner], seed: int, inner_folds:
         "clips": [asdict(clip) for clip in task.clips],
         "classes": task.classes,
         "candidates": [dict(learner.describe()) for learner in candidates],
+        "prepared": [learner.fingerprint() for learner in candidates],
         "rounds": [asdict(each) for each in task.rounds],
         "metric": task.metric,
         "positive": task.positive,
