@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from soundmark import tasks
@@ -58,3 +62,57 @@ def broken(toy: Task, tmp_path: Path) -> Task:
     (root / toy.clips[15].path).write_text("not a sound", encoding="utf-8")
     (root / toy.clips[27].path).unlink()
     return replace(toy, root=root)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., bytes]:
+    """Make a model file that hears how loud a waveform is: labels quiet and loud, 8000 Hz, no encoder, no PyTorch."""
+    return _tiny_model
+
+
+def _tiny_model(mutate: Callable[[Any], None] | None = None, **said: Any) -> bytes:
+    """`said` changes the metadata (None drops an entry); `mutate` changes the onnx.ModelProto before it is written."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    metadata = {
+        "format": 1,
+        "labels": ["quiet", "loud"],
+        "kind": "single",
+        "sample_rate": 8000,
+        "policy": {"min_seconds": 0.1},
+        "clip_seconds": {"median": 1.0, "max": 1.0},
+        "thresholds": {"loud": 0.7},
+        "task": "toy",
+        "view": "",
+    } | said
+    constants = {
+        "axis": np.array([1], np.int64),
+        "weights": np.array([[-20.0, 20.0], [0.0, 0.0]], np.float32),
+        "bias": np.array([2.0, -2.0], np.float32),
+    }
+    nodes = [
+        helper.make_node("Abs", ["audio"], ["size"]),
+        helper.make_node("ReduceMean", ["size", "axis"], ["mean"], keepdims=1),
+        helper.make_node("ReduceMax", ["size", "axis"], ["max"], keepdims=1),
+        helper.make_node("Concat", ["mean", "max"], ["embedding"], axis=1),
+        helper.make_node("MatMul", ["embedding", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["batch", "samples"])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2])
+            for name in ("probabilities", "embedding")
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    helper.set_model_props(model, {"soundmark": json.dumps(kept)})
+    if mutate:
+        mutate(model)
+    content: bytes = model.SerializeToString()
+    return content

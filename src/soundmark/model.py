@@ -324,7 +324,7 @@ def _cut(chunks: Iterator[Window], rate: int, whole: float, length: float, hop: 
     """Windows of `length` seconds from consecutive chunks of a recording; the recording itself if it is one chunk.
 
     The last window ends where the recording ends, since a remainder of a moment would say nothing and count as much as
-    the others.
+    the others; a remainder of less than a hundredth of a window is let go.
     """
     first = next(chunks)
     second = next(chunks, None)
@@ -343,7 +343,7 @@ def _cut(chunks: Iterator[Window], rate: int, whole: float, length: float, hop: 
         if keep > position:
             held, position = held[keep - position :], keep
     total = position + len(held)
-    if last + samples < total:
+    if last + samples + samples // 100 < total:
         yield _window(held, total - samples - position, samples, total - samples, rate)
 
 

@@ -5,6 +5,10 @@ just that much of the format, so that recognition needs no ONNX package. It lets
 subgraphs (so no loops), all data inside the file, one input `audio` and the outputs `probabilities` and `embedding`,
 and metadata that make sense. What the graph can allocate while it runs is bounded elsewhere, by the runtime's arena.
 
+That keeps a file from running code, reading other files, looping or taking all memory. It does not mend the runtime: in
+ONNX Runtime 1.31, for one, an STFT longer than its signal ends the process. A service that takes models from strangers
+should load them in a process of its own.
+
 Source: onnx.proto of https://github.com/onnx/onnx (field numbers), https://protobuf.dev/programming-guides/encoding/.
 """
 
