@@ -133,7 +133,8 @@ class Probe:
 
     def predict_proba(self, task: Task) -> np.ndarray:
         """See `Learner.predict_proba`. A class that no training clip had gets zero."""
-        said = self.estimator.predict_proba(self.vectors(task))
+        with heads.one_thread():  # as many threads whatever other folds are doing, so that a rerun gives the same bits
+            said = self.estimator.predict_proba(self.vectors(task))
         probabilities = np.zeros((len(task.clips), len(task.classes)))
         probabilities[:, self.estimator.classes_] = said
         return probabilities

@@ -146,7 +146,7 @@ def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = I
     Clips whose class has a single group cannot be held out; they get the frequencies of the classes instead.
     """
     targets = task.targets()
-    splits = inner_splits(targets, [clip.group for clip in task.clips], inner_folds, seed)
+    splits = _inner(task, seed, inner_folds)
     prior = np.bincount(targets, minlength=len(task.classes)) / len(targets)
     probabilities = np.tile(prior, (len(targets), 1))
     for train, test in splits:
@@ -161,7 +161,14 @@ def alarm_thresholds(train: Task, learner: Learner, *, seed: int, inner_folds: i
     positive = train.classes.index(train.positive)
     scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
     is_positive = np.asarray(train.targets()) == positive
-    return {str(rate): float(metrics.choose_threshold(scores, is_positive, rate)) for rate in FALSE_ALARM_RATES}
+    held = np.unique(np.concatenate([test for _, test in _inner(train, seed, inner_folds)]))  # the rest has no score
+    return {
+        str(rate): float(metrics.choose_threshold(scores[held], is_positive[held], rate)) for rate in FALSE_ALARM_RATES
+    }
+
+
+def _inner(task: Task, seed: int, inner_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return inner_splits(task.targets(), [clip.group for clip in task.clips], inner_folds, seed)
 
 
 def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int) -> RoundResult:

@@ -62,9 +62,10 @@ def run(
     summary = measured.summary | {"command": recipe.command(place)}
     measured.predictions.write(place)
     write_json(place / "environment.json", results.environment())
+    write_json(place / "metrics.json", summary)  # the measurement stands, whatever becomes of the model
     if model:
         summary["model"] = write_model(measured.task, candidates, recipe, place / "model.onnx", summary)
-    write_json(place / "metrics.json", summary)
+        write_json(place / "metrics.json", summary)
     if page:
         report.write(place, task=measured.task)
     return results.Run.read(place)

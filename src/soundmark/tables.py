@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_vectors(
     _check_suffix(path)
     pool = Pooling(pooling)
     known = embeddings.embed(task, encoder, pooling, workers=workers, strict=strict, cache=cache)
-    names = [f"{part}_{name}" for part in pool.names for name in _names(encoder, Pooling(part).output_dim(encoder.dim))]
+    names = pool.feature_names(_names(encoder))
     table = pa.table(_labels(known.clips) | dict(zip(names, known.vectors.T, strict=True)))
     _write(path, iter([table]))
     return len(known.clips), known.bad
@@ -62,7 +62,7 @@ def write_frames(
             rows += len(heard)
             times = clip.start + np.arange(len(heard)) * encoder.hop_seconds
             columns: dict[str, Any] = _labels([clip] * len(heard)) | {"time": times}
-            yield pa.table(columns | dict(zip(_names(encoder, encoder.dim), heard.T, strict=True)))
+            yield pa.table(columns | dict(zip(_names(encoder), heard.T, strict=True)))
         if not rows:
             raise SoundmarkError(
                 f"no clip of {task.full_name} could be encoded: {next(iter(bad.values()), 'it is empty')}"
@@ -72,10 +72,8 @@ def write_frames(
     return rows, bad
 
 
-def _names(encoder: Encoder, width: int) -> list[str]:
-    if len(encoder.feature_names) == width:
-        return list(encoder.feature_names)
-    return [f"{i:04d}" for i in range(width)]
+def _names(encoder: Encoder) -> Sequence[str]:
+    return encoder.feature_names or [f"{i:04d}" for i in range(encoder.dim)]
 
 
 def _labels(clips: Iterable[Clip]) -> dict[str, Any]:

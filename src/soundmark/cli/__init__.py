@@ -31,6 +31,7 @@ _TRAIN = [
     "onnx",
     "onnxscript",
     "scipy",
+    "threadpoolctl",
     "tomli_w",
 ]
 _EXTRAS = dict.fromkeys(_TRAIN, "train")
