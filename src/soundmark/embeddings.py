@@ -99,7 +99,7 @@ def embed(
             total=len(missing), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)
         ) as bar:
             for rows in in_order(threads, lambda job: _encode_batch(task, job, module, pool), jobs):
-                # Copied here, by this thread: rows that stay in the workers' heaps would keep those from ever shrinking.
+                # Copied here, by this thread: rows kept in the workers' heaps would keep those from ever shrinking.
                 good = {clip: row.copy() for clip, row in rows.items() if isinstance(row, np.ndarray)}
                 found |= good
                 bad |= {clip: row for clip, row in rows.items() if isinstance(row, str)}
