@@ -33,7 +33,6 @@ tables: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/features.py
-	$(BIN)/python benchmarks/classify_cold.py
 
 clean:
 	rm -rf $(VENV) site runs .pytest_cache .mypy_cache .ruff_cache .coverage
