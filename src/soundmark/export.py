@@ -83,8 +83,8 @@ def export(
 
     Returns:
         How far file and learner agree: `clips`; `embedding` (largest relative L2) and `probabilities` (largest
-        difference); `vectors_within` and `share_within` 1e-4, and `same_label`, as shares of the clips; `smooth`; and
-        the file's `bytes`.
+        difference); `share_of_vectors_within` and `share_within` 1e-4, and `same_label`, as shares of the clips;
+        `smooth`; and the file's `bytes`.
 
     Raises:
         NotExportable: if the learner has no graph.
@@ -192,7 +192,7 @@ def _agreement(learner: Exportable, classifier: model.Classifier, waveforms: Seq
     return {
         "clips": len(waveforms),
         "embedding": float(apart.max()),
-        "vectors_within": float(near.mean()),
+        "share_of_vectors_within": float(near.mean()),
         "probabilities": float(differences.max()),
         "share_within": float(within.mean()),
         "same_label": float((got.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
