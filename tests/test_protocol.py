@@ -145,13 +145,13 @@ def test_a_stopped_run_goes_on_from_the_finished_folds(tmp_path: Path) -> None:
     task = replace(made_task(), positive="")
     with pytest.raises(KeyboardInterrupt):
         protocol.evaluate(task, [Stops(skill=0.8)], folder=tmp_path, progress=False)
-    kept = sorted(path.name for path in (tmp_path / "folds").iterdir())
-    assert kept[:3] == ["1.json", "2.json", "3.json"]
-    assert "4.json" not in kept
+    kept = {path.name for path in (tmp_path / "folds").glob("[!.]*")}  # fold 5 may be under way, even half-written
+    assert kept - {"5.json"} == {"1.json", "2.json", "3.json"}
     rest = Oracle(skill=0.8)
     resumed = protocol.evaluate(task, [rest], folder=tmp_path, progress=False)
     tested_again = [{clip.fold for clip in tested} for _, _, tested in rest.log]
-    assert tested_again in ([{"4"}], [{"4"}, {"5"}])  # the last fold may have begun before the stop was noticed
+    assert {"4"} in tested_again
+    assert all(folds in ({"4"}, {"5"}) for folds in tested_again)
     whole = protocol.evaluate(task, [Oracle(skill=0.8)], progress=False)
     np.testing.assert_array_equal(resumed.predictions.probabilities, whole.predictions.probabilities)
 

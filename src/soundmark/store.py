@@ -21,6 +21,7 @@ from soundmark.files import cache_dir
 # taken for a new one.
 FORMAT = 2
 _ASK = 500  # keys in one question: SQLite bounds the number of parameters
+_ROWS = 300  # and so rows of three in one statement
 
 
 class VectorStore:
@@ -74,11 +75,14 @@ class VectorStore:
 
     def put(self, rows: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
         """Store a batch: all of it, or, if we are killed here, none of it."""
+        values = [(key, part, vector.astype("<f4").tobytes()) for key, parts in rows for part, vector in parts.items()]
         with self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
-                [(key, part, vector.astype("<f4").tobytes()) for key, parts in rows for part, vector in parts.items()],
-            )
+            for i in range(0, len(values), _ROWS):  # one statement for many rows: Python's lock changes hands once
+                some = values[i : i + _ROWS]
+                self._connection.execute(
+                    f"INSERT OR REPLACE INTO vectors VALUES {','.join(['(?, ?, ?)'] * len(some))}",  # noqa: S608
+                    [value for row in some for value in row],
+                )
 
 
 def store_path(fingerprint: str) -> Path:
