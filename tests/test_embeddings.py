@@ -139,19 +139,24 @@ def test_a_long_recording_is_encoded_in_pieces(toy: Task, tmp_path: Path, monkey
     audio.write(tmp_path / "a.wav", noise, 16000)
     task = replace(toy, root=tmp_path, clips=(Clip("a.wav", ("rain",)),), rounds=())
     whole = embeddings.embed(task, ENCODER, "mean+std", cache=False, progress=False).vectors
-    monkeypatch.setattr(embeddings, "PIECE_SECONDS", 2.0)
-    monkeypatch.setattr(embeddings, "SMALL_FILE_BYTES", 1000)
+    encoder = encoders.load(ENCODER)
+    encoder.piece_seconds = 2.0
+    monkeypatch.setattr(embeddings, "SMALL_FILE_BYTES_A_SECOND", 100)
     read = counted(monkeypatch)
-    pieces = embeddings.embed(task, ENCODER, "mean+std", cache=False, progress=False).vectors
+    pieces = embeddings.embed(task, encoder, "mean+std", cache=False, progress=False).vectors
     assert read == []  # never read whole
     np.testing.assert_allclose(pieces, whole, rtol=0.05, atol=0.2)
+    moments = list(embeddings.frames(task, encoder, progress=False))
+    assert [start for _, start, _ in moments] == [0.0, 2.0, 4.0]
+    together = np.concatenate([heard for *_, heard in moments])  # type: ignore[arg-type]
+    np.testing.assert_allclose(together.mean(0), pieces[0][: encoder.dim], rtol=1e-5)
 
 
 def test_frames_come_in_order_with_errors_in_place(broken: Task) -> None:
     answers = list(embeddings.frames(broken, ENCODER, progress=False))
-    assert [clip for clip, _ in answers] == list(broken.clips)
-    assert {i for i, (_, heard) in enumerate(answers) if isinstance(heard, str)} == {0, 15, 27}
-    assert answers[1][1].shape == (32, 16)  # type: ignore[union-attr]
+    assert [clip for clip, *_ in answers] == list(broken.clips)
+    assert {i for i, (*_, heard) in enumerate(answers) if isinstance(heard, str)} == {0, 15, 27}
+    assert answers[1][2].shape == (32, 16)  # type: ignore[union-attr]
 
 
 def test_answers_do_not_pile_up() -> None:

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
 
 import soundmark
 from soundmark import audio, encoders, export, heads
 from soundmark.audio import WindowPolicy
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
+from soundmark.encoders.vectors import Vectors
 from soundmark.errors import ModelError, NotExportable, SpecError
 
 ENCODER = "logmel?rate=8000&window=256&hop=128&bands=8"
@@ -70,8 +70,8 @@ def traced_once() -> Iterator[None]:
     """PyTorch takes seconds to trace an encoder; the heads behind it are what these tests vary."""
     real, seen = export.export_graph, {}
 
-    def cached(module: nn.Sequential, samples: int, path: Path, **names: Any) -> None:
-        key = (module[0].spec, module[1].text, samples)
+    def cached(module: Vectors, samples: int, path: Path, **names: Any) -> None:
+        key = (module.encoder.spec, module.pooling.text, samples)
         if key not in seen:
             real(module, samples, path, **names)
             seen[key] = Path(path).read_bytes()

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,19 +19,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from soundmark import audio, encoders
+from soundmark import audio, encoders, spool
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
+from soundmark.encoders.vectors import Vectors
 from soundmark.errors import AudioError, SoundmarkError
 from soundmark.files import file_digest
 from soundmark.store import VectorStore
 from soundmark.tasks.base import Clip, Task
 
 BATCH_CLIPS = 8
-# Recordings longer than this are encoded piece by piece, so that memory does not grow with their length.
-PIECE_SECONDS = 60.0
-# Below this size a file is read without asking for its length first: at any usual bit rate it is a few minutes at most.
-SMALL_FILE_BYTES = 1 << 20
+# Below this size a file is read without asking for its length first: at any usual bit rate it is not much longer than
+# the longest piece.
+SMALL_FILE_BYTES_A_SECOND = 1 << 14
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -79,7 +79,7 @@ def embed(
         SoundmarkError: if no clip at all could be read.
     """
     module = encoders.load(encoder) if isinstance(encoder, str) else encoder
-    pool = Pooling(pooling)
+    pool = Pooling(pooling).eval()
     widths = [Pooling(part).output_dim(module.dim) for part in pool.names]
     unique = tuple(dict.fromkeys(task.clips))
     found: dict[Clip, np.ndarray] = {}
@@ -113,21 +113,39 @@ def embed(
 
 def frames(
     task: Task, encoder: str | Encoder, *, workers: int | None = None, progress: bool = True
-) -> Iterator[tuple[Clip, np.ndarray | str]]:
+) -> Iterator[tuple[Clip, float, np.ndarray | str]]:
     """Every clip with its frames, (frames, dim) float32, in the task's order; an error's text where it cannot be read.
 
-    Frames are not cached, and only a few clips are in memory at any time.
+    A long recording comes in several pieces; the number in the middle is the second of the file with which the frames
+    begin. Frames are not cached, and only a few clips are in memory at any time.
     """
     module = encoders.load(encoder) if isinstance(encoder, str) else encoder
-    with _threads(workers) as threads:
-        answers = in_order(threads, lambda clip: _encode_batch(task, (clip,), module, None)[clip], task.clips)
-        yield from tqdm(
-            zip(task.clips, answers, strict=True),
-            total=len(task.clips),
-            desc=f"{task.full_name}: {module.spec}",
-            unit="clip",
-            disable=_quiet(progress),
-        )
+
+    def whole(clip: Clip) -> np.ndarray | str | None:
+        return None if _is_long(task.path(clip), clip, module) else _encode_batch(task, (clip,), module, None)[clip]
+
+    with (
+        _threads(workers) as threads,
+        tqdm(
+            total=len(task.clips), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)
+        ) as bar,
+    ):
+        for clip, heard in zip(task.clips, in_order(threads, whole, task.clips), strict=True):
+            if heard is not None:
+                yield clip, clip.start, heard
+            else:
+                yield from _frames_of_long(task, clip, module)
+            bar.update()
+
+
+def _frames_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[Clip, float, np.ndarray | str]]:
+    try:
+        for start, features in _features_of_long(task, clip, encoder):
+            with torch.inference_mode():
+                rows = encoder.moments(features)[0].numpy()
+            yield clip, start, _finite(task, clip, rows)
+    except SoundmarkError as error:
+        yield clip, clip.start, str(error)
 
 
 def in_order(
@@ -153,6 +171,13 @@ def waveform(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
     return encoder.policy.prepare(samples, encoder.sample_rate)
 
 
+def beginning(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
+    """`waveform` of a clip, or of its first piece where it is too long to be encoded at once."""
+    if _is_long(task.path(clip), clip, encoder):
+        clip = replace(clip, end=clip.start + encoder.piece_seconds)
+    return waveform(task, clip, encoder)
+
+
 def _threads(workers: int | None) -> ThreadPoolExecutor:
     if workers is not None and workers < 1:
         raise SoundmarkError(f"there must be 1 worker or more, not {workers}")
@@ -166,7 +191,7 @@ def _quiet(progress: bool) -> bool | None:
 
 
 def _fingerprint(encoder: Encoder) -> str:
-    return f"{encoder.spec}|piece={PIECE_SECONDS:g}|{encoder.policy.to_dict()}"
+    return f"{encoder.spec}|piece={encoder.piece_seconds:g}|{encoder.policy.to_dict()}"
 
 
 def _content_key(task: Task, clip: Clip) -> tuple[str, str]:
@@ -198,17 +223,22 @@ def _encode_batch(
     same_length: dict[int, list[tuple[Clip, np.ndarray]]] = {}
     for clip in clips:
         try:
-            if _is_long(task.path(clip), clip):
-                rows[clip] = _pooled(_encode_long(task, clip, encoder), pooling)[0]
+            if pooling and _is_long(task.path(clip), clip, encoder):
+                pieces = (features for _, features in _features_of_long(task, clip, encoder))
+                rows[clip] = spool.pooled(Vectors(encoder, pooling), pieces)
             else:
                 samples = waveform(task, clip, encoder)
                 same_length.setdefault(len(samples), []).append((clip, samples))
         except SoundmarkError as error:
             rows[clip] = str(error)
-    for group in same_length.values():
-        with torch.inference_mode():
-            heard = encoder.encode(torch.from_numpy(np.stack([samples for _, samples in group])))
-        rows |= zip((clip for clip, _ in group), _pooled(heard, pooling), strict=True)
+    for length, group in same_length.items():
+        most = max(1, int(encoder.piece_seconds * encoder.sample_rate / length))
+        for i in range(0, len(group), most):
+            some = group[i : i + most]
+            with torch.inference_mode():
+                features = encoder.features(torch.from_numpy(np.stack([samples for _, samples in some])))
+                heard = Vectors(encoder, pooling).pool(features) if pooling else encoder.moments(features)
+            rows |= zip((clip for clip, _ in some), heard.numpy(), strict=True)
     return {clip: _finite(task, clip, row) for clip, row in rows.items()}
 
 
@@ -219,31 +249,27 @@ def _finite(task: Task, clip: Clip, row: np.ndarray | str) -> np.ndarray | str:
     return f"{task.path(clip)} gives features that are not finite: its samples are far beyond [-1, 1]; scale it down"
 
 
-def _pooled(heard: torch.Tensor, pooling: Pooling | None) -> np.ndarray:
-    with torch.inference_mode():
-        rows: np.ndarray = (heard if pooling is None else pooling(heard)).numpy()
-    return rows
-
-
-def _is_long(path: Path, clip: Clip) -> bool:
+def _is_long(path: Path, clip: Clip, encoder: Encoder) -> bool:
+    """Whether the clip is too long to be encoded at once."""
     if clip.end is not None:
-        return clip.end - clip.start > PIECE_SECONDS
+        return clip.end - clip.start > encoder.piece_seconds
     try:
-        if path.stat().st_size <= SMALL_FILE_BYTES:
+        if path.stat().st_size <= SMALL_FILE_BYTES_A_SECOND * encoder.piece_seconds:
             return False
     except OSError:
         return False  # the read that follows says what is wrong
-    return audio.info(path).duration - clip.start > PIECE_SECONDS
+    return audio.info(path).duration - clip.start > encoder.piece_seconds
 
 
-def _encode_long(task: Task, clip: Clip, encoder: Encoder) -> torch.Tensor:
-    pieces = audio.windows(task.path(clip), encoder.sample_rate, PIECE_SECONDS, start=clip.start, end=clip.end)
-    heard = []
-    for piece in pieces:
+def _features_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[float, torch.Tensor]]:
+    """Features (1, frames, inner) of one piece after another, each with the second of the file it begins at."""
+    for piece in audio.windows(
+        task.path(clip), encoder.sample_rate, encoder.piece_seconds, start=clip.start, end=clip.end
+    ):
         samples = encoder.policy.prepare(piece.waveform, encoder.sample_rate)
         with torch.inference_mode():
-            heard.append(encoder.encode(torch.from_numpy(samples)[None]))
-    return torch.cat(heard, dim=1)
+            features = encoder.features(torch.from_numpy(samples)[None])
+        yield piece.start, features
 
 
 def _assembled(task: Task, found: dict[Clip, np.ndarray], bad: dict[Clip, str], strict: bool) -> Embeddings:

@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
-from torch import nn
 
 from soundmark import heads, model
 from soundmark.audio import WindowPolicy
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.graph import OPSET, export_graph
 from soundmark.encoders.pooling import Pooling
+from soundmark.encoders.vectors import Vectors
 from soundmark.errors import ModelError, NotExportable
 from soundmark.files import write_bytes
 from soundmark.head_graphs import has_graph, head_graph, is_smooth
@@ -113,7 +113,7 @@ def _joined(learner: Exportable) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "encoder.onnx"
         samples = max(encoder.min_samples, encoder.sample_rate)
-        export_graph(nn.Sequential(encoder, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
+        export_graph(Vectors(encoder, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
         encoded = onnx.load(file).graph
     head = head_graph(learner.estimator, len(learner.classes), vector="embedding", output="probabilities")
     # Only what computes: the exporter also notes where in whose files each operator comes from.
@@ -204,6 +204,6 @@ def _vector(learner: Exportable, waveform: np.ndarray) -> np.ndarray:
     """(dim,) vector of a clip, as the learner itself hears it."""
     filled = learner.policy.prepare(np.asarray(waveform, dtype=np.float32), learner.encoder.sample_rate)
     with torch.inference_mode():
-        vector = learner.pooling(learner.encoder(torch.from_numpy(np.ascontiguousarray(filled))[None]))
+        vector = Vectors(learner.encoder, learner.pooling)(torch.from_numpy(np.ascontiguousarray(filled))[None])
     numbers: np.ndarray = vector[0].numpy()
     return numbers

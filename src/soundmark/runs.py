@@ -87,9 +87,7 @@ def write_model(
     winner = candidates[chosen].fresh()
     winner.fit(task, recipe.seed)
     spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
-    # Of long recordings a minute is enough to check on; hundreds of whole ones would not fit into memory.
-    most = int(embeddings.PIECE_SECONDS * winner.encoder.sample_rate)
-    clips = [embeddings.waveform(task, task.clips[i], winner.encoder)[:most].copy() for i in spread]
+    clips = [embeddings.beginning(task, task.clips[i], winner.encoder) for i in spread]
     lengths = [clip_seconds(task, i) for i in range(len(task.clips))]
     metadata = {
         "labels": list(task.classes),

@@ -53,14 +53,14 @@ def write_frames(
 
     def parts() -> Iterator[pa.Table]:
         nonlocal rows
-        for clip, heard in embeddings.frames(task, encoder, workers=workers):
+        for clip, start, heard in embeddings.frames(task, encoder, workers=workers):
             if isinstance(heard, str):
                 if strict:
                     raise AudioError(heard)
                 bad[clip] = heard
                 continue
             rows += len(heard)
-            times = clip.start + np.arange(len(heard)) * encoder.hop_seconds
+            times = start + np.arange(len(heard)) * encoder.hop_seconds
             columns: dict[str, Any] = _labels([clip] * len(heard)) | {"time": times}
             yield pa.table(columns | dict(zip(_names(encoder), heard.T, strict=True)))
         if not rows:

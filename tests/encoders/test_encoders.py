@@ -46,6 +46,15 @@ def test_a_joined_spectrogram_is_computed_once(monkeypatch):
     assert windows == [2048, 1024]
 
 
+def test_frames_of_a_shorter_hop_are_averaged():
+    joined, fine, coarse = (encoders.load(text) for text in ("mfcc+mfcc?hop=256", "mfcc?hop=256", "mfcc"))
+    heard, expected = joined(NOISE), fine(NOISE)
+    assert joined.hop_seconds == coarse.hop_seconds
+    length = heard.shape[1]
+    torch.testing.assert_close(heard[..., :20], coarse(NOISE)[:, :length])
+    torch.testing.assert_close(heard[..., 20:], (expected[:, : 2 * length : 2] + expected[:, 1 : 2 * length : 2]) / 2)
+
+
 def test_equal_names_of_different_parts_are_numbered():
     joined = encoders.load("mfcc+mfcc?window=1024&bands=64")
     assert joined.feature_names[0] == "1 mfcc 0"
@@ -56,7 +65,7 @@ def test_equal_names_of_different_parts_are_numbered():
     ("spec", "message"),
     [
         ("logmel+mfcc?rate=32000", r"need one rate, but .* has 44100 Hz, 32000 Hz"),
-        ("logmel+mfcc?hop=256", r"need one hop, but .* has 11.61 ms, 5.80499 ms"),
+        ("logmel+mfcc?hop=300", r"need hops that fit .* has 11.61 ms, 6.80272 ms"),
         ("logmel+logmel", "the same encoder twice"),
         ("logmel+", "cannot read the name"),
     ],

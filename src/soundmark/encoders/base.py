@@ -21,6 +21,9 @@ class Encoder(nn.Module):
         min_seconds: shortest waveform `encode` takes; shorter clips are filled up to it first.
         feature_names: what the components of a frame are, or empty.
         exportable: False where no ONNX graph can be written.
+        piece_seconds: most audio encoded at once, which bounds memory: longer recordings are heard piece by piece, and
+            a batch holds no more than this.
+        rounds_up: whether a last, incomplete hop makes a frame; joined encoders of different hops are aligned by it.
     """
 
     spec: str
@@ -30,6 +33,8 @@ class Encoder(nn.Module):
     min_seconds: float = 0.0
     feature_names: tuple[str, ...] = ()
     exportable: bool = True
+    piece_seconds: float = 60.0
+    rounds_up: bool = False
 
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of mono waveforms.
@@ -45,9 +50,33 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
+    def features(self, waveforms: Tensor) -> Tensor:
+        """What is summed up over time: (batch, frames, inner) float32. For most encoders the frames themselves.
+
+        An encoder whose own vector of a clip is not made from its frames keeps here what both are made of, and defines
+        `moments` and `scene` beside it; then `encode` is `moments(features(waveforms))`.
+        """
+        return self.encode(waveforms)
+
+    def moments(self, features: Tensor) -> Tensor:
+        """Frames (batch, frames, dim) from features, each frame by itself."""
+        return features
+
+    def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """The encoder's own vector of a clip, (batch, dim), from its features' mean and maximum over time.
+
+        Pooling `scene` asks for it. For encoders that have no way of their own it is the mean.
+        """
+        return mean
+
     def forward(self, waveforms: Tensor) -> Tensor:
         """`encode`, so that an encoder is a module like any other and can be exported."""
         return self.encode(waveforms)
+
+    @property
+    def inner_dim(self) -> int:
+        """Length of a row of `features`."""
+        return self.dim
 
     @property
     def policy(self) -> WindowPolicy:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from soundmark.encoders.base import Encoder
+from soundmark.encoders.network import NetworkEncoder
 from soundmark.encoders.spectral import SpectralEncoder
 from soundmark.errors import SpecError
 
@@ -26,47 +27,97 @@ class Joined(Encoder):
     def __init__(self, parts: Sequence[Encoder]) -> None:
         super().__init__()
         self.spec = "+".join(part.spec for part in parts)
-        for what, values in (
-            ("rate", [f"{part.sample_rate} Hz" for part in parts]),
-            ("hop", [f"{part.hop_seconds * 1e3:.6g} ms" for part in parts]),
+        rates = [f"{part.sample_rate} Hz" for part in parts]
+        if len(set(rates)) > 1:
+            raise SpecError(
+                f"joined encoders need one rate, but {self.spec!r} has {', '.join(rates)}: give each the same rate"
+            )
+        self.hop_seconds = max(part.hop_seconds for part in parts)
+        self.strides = [round(self.hop_seconds / part.hop_seconds) for part in parts]
+        if any(
+            abs(part.hop_seconds * stride / self.hop_seconds - 1) > 1e-6
+            for part, stride in zip(parts, self.strides, strict=True)
         ):
-            if len(set(values)) > 1:
-                raise SpecError(
-                    f"joined encoders need one {what}, but {self.spec!r} has {', '.join(values)}: "
-                    f"give each the same {what}"
-                )
+            hops = ", ".join(f"{part.hop_seconds * 1e3:.6g} ms" for part in parts)
+            raise SpecError(
+                f"joined encoders need hops that fit the longest a whole number of times, but {self.spec!r} has {hops}:"
+                " give each the same hop"
+            )
         if len({part.spec for part in parts}) < len(parts):
             raise SpecError(f"{self.spec!r} holds the same encoder twice: name it once")
+        trunks = {part.trunk.key: part.trunk for part in parts if isinstance(part, NetworkEncoder)}
+        for part in parts:
+            if isinstance(part, NetworkEncoder):
+                part.trunk = trunks[part.trunk.key]
         self.parts = nn.ModuleList(parts)
-        self.sample_rate, self.hop_seconds = parts[0].sample_rate, parts[0].hop_seconds
+        self._listeners = list(parts)
+        self.sample_rate = parts[0].sample_rate
+        self.piece_seconds = min(part.piece_seconds for part in parts)
+        self.rounds_up = any(part.rounds_up for part in parts)
         self.min_seconds = max(part.min_seconds for part in parts)
         self.dim = sum(part.dim for part in parts)
-        self.exportable = all(part.exportable for part in parts)
+        # Parts that round differently are cut to the shorter, for which a graph has no words.
+        self.exportable = all(part.exportable for part in parts) and len({part.rounds_up for part in parts}) == 1
         self.feature_names = _names(parts)
+        self._inner = [part.inner_dim for part in parts]
 
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of (batch, samples) waveforms: (batch, frames, sum of the parts' dims)."""
+        return self.moments(self.features(waveforms))
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """The parts' features side by side; those of shorter hops averaged to the longest."""
         self.require_input(waveforms)
-        rows = self._spectral_rows(waveforms)
-        frames = [
-            part.finish(waveforms, rows[index]) if isinstance(part, SpectralEncoder) else part(waveforms)
-            for index, part in enumerate(self.parts)
+        rows = self._spectral_rows(waveforms) | self._network_features(waveforms)
+        heard = [
+            part.finish(waveforms, rows[index])
+            if isinstance(part, SpectralEncoder)
+            else rows[index]
+            if isinstance(part, NetworkEncoder)
+            else part.features(waveforms)
+            for index, part in enumerate(self._listeners)
         ]
-        lengths = {part.shape[1] for part in frames} if not torch.compiler.is_exporting() else {0}
-        if len(lengths) > 1:
-            raise SpecError(
-                f"the parts of {self.spec!r} give {sorted(lengths)} frames for one clip: they cannot be joined"
-            )
-        return torch.cat(frames, dim=-1)
+        heard = [
+            _averaged(features, stride, up=part.rounds_up)
+            for features, stride, part in zip(heard, self.strides, self._listeners, strict=True)
+        ]
+        if not torch.compiler.is_exporting():
+            lengths = sorted({part.shape[1] for part in heard})
+            if lengths[-1] - lengths[0] > int(len({part.rounds_up for part in self._listeners}) > 1):
+                raise SpecError(f"the parts of {self.spec!r} give {lengths} frames for one clip: they cannot be joined")
+            heard = [part[:, : lengths[0]] for part in heard]
+        return torch.cat(heard, dim=-1)
+
+    def moments(self, features: Tensor) -> Tensor:
+        """See `Encoder.moments`."""
+        parts = zip(self._listeners, torch.split(features, self._inner, dim=-1), strict=True)
+        return torch.cat([part.moments(own) for part, own in parts], dim=-1)
+
+    def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """See `Encoder.scene`: the parts' own vectors, one after the other."""
+        parts = zip(
+            self._listeners, torch.split(mean, self._inner, dim=-1), torch.split(peak, self._inner, dim=-1), strict=True
+        )
+        return torch.cat([part.scene(own_mean, own_peak) for part, own_mean, own_peak in parts], dim=-1)
+
+    def _network_features(self, waveforms: Tensor) -> dict[int, Tensor]:
+        """Features of every layer, by its index; layers of one network are taken on one way through it."""
+        layers = {index: part for index, part in enumerate(self._listeners) if isinstance(part, NetworkEncoder)}
+        found: dict[int, Tensor] = {}
+        for trunk in {part.trunk.key: part.trunk for part in layers.values()}.values():
+            own = {index: part.layer for index, part in layers.items() if part.trunk is trunk}
+            found |= zip(own, trunk.maps(waveforms, list(own.values())), strict=True)
+        return found
 
     def _spectral_rows(self, waveforms: Tensor) -> dict[int, Tensor]:
         """What every spectral part says of single frames, by its index; parts of one window share the spectrogram."""
         rows: dict[int, Tensor] = {}
-        for window in dict.fromkeys(part.window for part in self.parts if isinstance(part, SpectralEncoder)):
+        grids = dict.fromkeys((part.window, part.hop) for part in self._listeners if isinstance(part, SpectralEncoder))
+        for grid in grids:
             sharing = {
                 index: part
-                for index, part in enumerate(self.parts)
-                if isinstance(part, SpectralEncoder) and part.window == window
+                for index, part in enumerate(self._listeners)
+                if isinstance(part, SpectralEncoder) and (part.window, part.hop) == grid
             }
             spectrogram = max((part.spectrogram for part in sharing.values()), key=lambda one: one.precise)
             sizes: list[int] = []
@@ -81,6 +132,16 @@ class Joined(Encoder):
             together = spectrogram.map(waveforms, describe)
             rows |= zip(sharing, torch.split(together, sizes, dim=-1), strict=True)
         return rows
+
+
+def _averaged(features: Tensor, stride: int, *, up: bool) -> Tensor:
+    """Features averaged over every `stride` frames; an incomplete last run is dropped, or filled with its last."""
+    if stride == 1:
+        return features
+    if up:
+        last = features[:, -1:].expand(-1, stride - 1, -1)
+        features = torch.cat([features, last], dim=1)
+    return nn.functional.avg_pool1d(features.transpose(1, 2), stride).transpose(1, 2)
 
 
 def _names(parts: Sequence[Encoder]) -> tuple[str, ...]:

@@ -161,10 +161,22 @@ class Pooling(nn.Module):
                 listed += [f"{statistic} of {name}" for name in names]
         return tuple(listed)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Vectors of (batch, frames, dim) frames: (batch, output_dim(dim))."""
+    def forward(self, frames: Tensor, scene: Tensor | None = None) -> Tensor:
+        """Vectors of (batch, frames, dim) frames: (batch, output_dim(dim)).
+
+        Args:
+            frames: what the encoder heard, moment by moment.
+            scene: (batch, dim), what `scene` stands for; without it, the mean.
+        """
         levels = iter(_quantiles(frames, self.quantiles).unbind(0) if len(self.quantiles) else ())
-        parts = [next(levels) if _PERCENTILE.fullmatch(name) else STATISTICS[name](frames) for name in self.names]
+        parts = [
+            next(levels)
+            if _PERCENTILE.fullmatch(name)
+            else scene
+            if name == "scene" and scene is not None
+            else STATISTICS[name](frames)
+            for name in self.names
+        ]
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 

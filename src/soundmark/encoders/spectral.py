@@ -49,6 +49,8 @@ class SpectralEncoder(Encoder):
         precise: whether the spectrogram is transformed in double precision.
     """
 
+    rounds_up = True  # the first frame stands on the first sample, and one more on every whole hop
+
     def __init__(self, name: str, settings: Mapping[str, Any], *, min_frames: int = 1, precise: bool = False) -> None:
         super().__init__()
         self.spec = str(Spec(name, settings={key: _text(value) for key, value in settings.items()}))

@@ -1,0 +1,116 @@
+"""Pretrained networks as encoders: frames from the last layer, or from any layer on the way to it.
+
+A *trunk* is the network with its front end; an encoder is one layer of it. Encoders joined over one trunk hear a clip
+once, so `cnn14@block4+cnn14@block6` costs what `cnn14` costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from soundmark.encoders.base import Encoder
+from soundmark.errors import SpecError
+from soundmark.spec import Spec
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer gives.
+
+    Attributes:
+        inner: length of a row of its features.
+        hop: samples between rows.
+        dim: length of a frame made from a row; 0 where rows are frames.
+    """
+
+    inner: int
+    hop: int
+    dim: int = 0
+
+
+class Trunk(nn.Module):
+    """A network with its front end. Subclasses set the attributes and define `maps`.
+
+    Attributes:
+        key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
+        sample_rate: Hz.
+        layers: every layer by name, the deepest last; that one is the encoder's own.
+        min_seconds, piece_seconds, rounds_up: see `Encoder`.
+    """
+
+    key: str
+    sample_rate: int
+    layers: Mapping[str, Layer]
+    min_seconds: float = 0.05
+    piece_seconds: float = 60.0
+    rounds_up: bool = False
+
+    def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Features of the layers named, each (batch, frames, inner): the layer's map averaged over frequency.
+
+        Nothing deeper than the deepest of them is computed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define maps")
+
+    def moments(self, features: Tensor) -> Tensor:
+        """Frames from features of the deepest layer."""
+        return features
+
+    def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """The published embedding, from mean and maximum over time of the deepest layer's features."""
+        return mean
+
+
+class NetworkEncoder(Encoder):
+    """One layer of a trunk.
+
+    Args:
+        spec: its name in the grammar, as the user wrote it.
+        trunk: the network.
+
+    Raises:
+        SpecError: for a layer that the trunk has not.
+    """
+
+    def __init__(self, spec: Spec, trunk: Trunk) -> None:
+        super().__init__()
+        last = list(trunk.layers)[-1]
+        self.layer = spec.layer or last
+        if self.layer not in trunk.layers:
+            raise SpecError(
+                f"{spec.name!r} has no layer {self.layer!r}; its layers, from the shallowest to its own last one, are: "
+                f"{', '.join(trunk.layers)}"
+            )
+        self.trunk, self.deepest = trunk, self.layer == last
+        self.spec = str(Spec(spec.name, layer="" if self.deepest else self.layer, settings=spec.settings))
+        about = trunk.layers[self.layer]
+        self.dim, self._inner = about.dim or about.inner, about.inner
+        self.sample_rate = trunk.sample_rate
+        self.hop_seconds = about.hop / trunk.sample_rate
+        self.min_seconds, self.piece_seconds = trunk.min_seconds, trunk.piece_seconds
+        self.rounds_up = trunk.rounds_up
+
+    @property
+    def inner_dim(self) -> int:
+        """See `Encoder.inner_dim`."""
+        return self._inner
+
+    def encode(self, waveforms: Tensor) -> Tensor:
+        """Frames of (batch, samples) waveforms: (batch, frames, dim)."""
+        return self.moments(self.features(waveforms))
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """The layer's map averaged over frequency: (batch, frames, inner)."""
+        self.require_input(waveforms)
+        return self.trunk.maps(waveforms, [self.layer])[0]
+
+    def moments(self, features: Tensor) -> Tensor:
+        """See `Encoder.moments`."""
+        return self.trunk.moments(features) if self.deepest else features
+
+    def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """See `Encoder.scene`; of a middle layer it is the mean."""
+        return self.trunk.scene(mean, peak) if self.deepest else mean
