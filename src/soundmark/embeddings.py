@@ -191,7 +191,7 @@ def _quiet(progress: bool) -> bool | None:
 
 
 def _fingerprint(encoder: Encoder) -> str:
-    return f"{encoder.spec}|piece={encoder.piece_seconds:g}|{encoder.policy.to_dict()}"
+    return f"{encoder.identity}|piece={encoder.piece_seconds:g}|{encoder.policy.to_dict()}"
 
 
 def _content_key(task: Task, clip: Clip) -> tuple[str, str]:

@@ -79,6 +79,11 @@ class Encoder(nn.Module):
         return self.dim
 
     @property
+    def identity(self) -> str:
+        """All that its frames depend on, for the cache of embeddings: the spec, and a network's weights too."""
+        return self.spec
+
+    @property
     def policy(self) -> WindowPolicy:
         """How a clip becomes this encoder's input: any length from `min_seconds` up, short ones zero-filled."""
         return WindowPolicy(min_seconds=self.min_seconds)

@@ -61,6 +61,11 @@ class Joined(Encoder):
         self.feature_names = _names(parts)
         self._inner = [part.inner_dim for part in parts]
 
+    @property
+    def identity(self) -> str:
+        """See `Encoder.identity`."""
+        return "+".join(part.identity for part in self._listeners)
+
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of (batch, samples) waveforms: (batch, frames, sum of the parts' dims)."""
         return self.moments(self.features(waveforms))

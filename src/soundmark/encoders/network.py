@@ -94,6 +94,11 @@ class NetworkEncoder(Encoder):
         self.rounds_up = trunk.rounds_up
 
     @property
+    def identity(self) -> str:
+        """See `Encoder.identity`."""
+        return f"{self.spec}#{self.trunk.key}"
+
+    @property
     def inner_dim(self) -> int:
         """See `Encoder.inner_dim`."""
         return self._inner
