@@ -62,6 +62,18 @@ def test_the_folds_are_the_same_every_time_and_the_users_to_change(collection):
         tasks.load(f"{collection}?folds=1")
 
 
+def test_two_classes_may_name_the_one_that_matters(collection, sound):
+    task = tasks.load(f"{collection}?positive=dog")
+    assert task.positive == "dog"
+    assert tasks.load(task.name).positive == "dog"
+    with pytest.raises(TaskError, match="positive=cat should name one of two classes; the classes are: dog, rain"):
+        tasks.load(f"{collection}?positive=cat")
+    for i in range(3):
+        sound(f"set/wind/{i}.wav", seed=200 + i)
+    with pytest.raises(TaskError, match="one of two classes"):
+        tasks.load(f"{collection}?positive=dog")
+
+
 def test_what_is_no_recording_is_left_out_and_noted(collection, sound):
     sound("set/dog/deeper/über/7.wav")
     sound("set/.hidden/8.wav")

@@ -23,7 +23,7 @@ from soundmark.tasks import manifest
 from soundmark.tasks.base import Clip, Round, Task, check_groups, counted, fold_rounds, split_rounds
 from soundmark.tasks.export import provenance
 
-DEFAULTS = {"folds": 5, "seed": 0}
+DEFAULTS = {"folds": 5, "seed": 0, "positive": ""}
 
 
 def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool = False) -> Task:
@@ -32,7 +32,8 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
     Args:
         path: a folder with a folder of recordings per class (or `train` and `test` folders of such folders), or a
             table that ends in `.csv`, `.tsv` or `.parquet`.
-        settings: `folds=5&seed=0`, of the folds that are made where none are given.
+        settings: `folds=5&seed=0`, of the folds that are made where none are given; `positive=danger`, the class of
+            two whose recall at a rate of false alarms is to be measured.
         allow_partial: leave out rows whose files are missing, with a note, instead of raising.
 
     Raises:
@@ -42,6 +43,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
     """
     path = Path(path)
     values = take(parse(f"folder?{settings}" if settings else "folder"), DEFAULTS)
+    positive = values.pop("positive")
     if values["folds"] < 2 or values["seed"] < 0:
         raise TaskError(f"{path}: folds should be at least 2 and seed at least 0")
     if path.is_dir():
@@ -56,6 +58,10 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
     else:
         raise TaskError(f"{path} is neither a folder nor a table ({', '.join(manifest.SUFFIXES)})")
     classes = _classes(clips, path)
+    if positive and (len(classes) != 2 or positive not in classes):
+        raise TaskError(
+            f"{path}: positive={positive} should name one of two classes; the classes are: {', '.join(classes)}"
+        )
     clips, copies = _group(root, clips, grouped)
     notes += copies
     if divided:
@@ -66,6 +72,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         notes += more
         protocol = f"{len(rounds)} stratified group folds, made by Soundmark (seed {values['seed']})"
     changed = {key: str(value) for key, value in values.items() if value != DEFAULTS[key] and not divided}
+    changed |= {"positive": positive} if positive else {}
     task = Task(
         name=path.as_posix() + str(Spec("", settings=changed)),
         root=root,
@@ -74,12 +81,13 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         protocol=protocol,
         rounds=rounds,
         metric="accuracy",
+        positive=positive,
         title=path.resolve().name if path.is_dir() else path.stem,
         notes=tuple(notes),
     )
     about = provenance(path) if divided else None
     if about and set(about["classes"]) == set(classes):
-        task = _restore(task, about)
+        task = replace(_restore(task, about), **({"positive": positive} if positive else {}))
     _check_rounds(task)
     return task
 
