@@ -52,7 +52,7 @@ def fill(text: str, results: Path) -> str:
 
 def headlines(results: Path) -> str:
     """The selected runs: task, learner, score with its interval, spread over folds, and the commands."""
-    runs = read_all(results / "runs")
+    runs = sorted(read_all(results / "runs"), key=lambda run: (run["task"], -run["headline"]["value"]))
     if not runs:
         return nothing("soundmark train esc50 --head 'svm?C=1,10'")
     rows = [
