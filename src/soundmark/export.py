@@ -113,7 +113,7 @@ def _joined(learner: Exportable) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "encoder.onnx"
         samples = max(encoder.min_samples, encoder.sample_rate)
-        export_graph(Vectors(encoder, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
+        export_graph(Vectors(encoder.traceable, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
         encoded = onnx.load(file).graph
     head = head_graph(learner.estimator, len(learner.classes), vector="embedding", output="probabilities")
     # Only what computes: the exporter also notes where in whose files each operator comes from.

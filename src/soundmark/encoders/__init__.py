@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from soundmark.encoders import handcrafted, spectral
 from soundmark.encoders.base import Encoder
+from soundmark.encoders.engine import Engine, split_engine
 from soundmark.encoders.joined import Joined
 from soundmark.frontends import keep_freed_memory
 from soundmark.spec import Spec, lookup, parse_joined
@@ -34,9 +35,15 @@ def load(text: str) -> Encoder:
         SpecError: for an unknown name or setting, a value out of bounds, or parts that do not fit together.
     """
     keep_freed_memory()
-    parts = [lookup("encoder", spec.name, ENCODERS)(spec) for spec in parse_joined(text)]
+    parts = [_one(spec) for spec in parse_joined(text)]
     encoder = parts[0] if len(parts) == 1 else Joined(parts)
     return encoder.eval().requires_grad_(False)
+
+
+def _one(spec: Spec) -> Encoder:
+    plain, engine = split_engine(spec)
+    encoder = lookup("encoder", spec.name, ENCODERS)(plain).eval().requires_grad_(False)
+    return encoder if engine == "torch" else Engine(encoder, engine)
 
 
 __all__ = ["ENCODERS", "Encoder", "load"]

@@ -74,6 +74,11 @@ class Encoder(nn.Module):
         return self.encode(waveforms)
 
     @property
+    def traceable(self) -> Encoder:
+        """The module that a graph is traced from: itself, unless another engine does its work."""
+        return self
+
+    @property
     def inner_dim(self) -> int:
         """Length of a row of `features`."""
         return self.dim

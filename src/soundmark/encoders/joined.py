@@ -62,6 +62,12 @@ class Joined(Encoder):
         self._inner = [part.inner_dim for part in parts]
 
     @property
+    def traceable(self) -> Encoder:
+        """See `Encoder.traceable`."""
+        own = [part.traceable for part in self._listeners]
+        return self if own == self._listeners else Joined(own).eval()
+
+    @property
     def identity(self) -> str:
         """See `Encoder.identity`."""
         return "+".join(part.identity for part in self._listeners)
