@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundmark.errors import SpecError
-from soundmark.spec import Spec, candidates, lookup, parse, parse_joined, take
+from soundmark.spec import Spec, candidates, lookup, parse, parse_joined, take, with_settings
 
 WORD = st.from_regex(r"[a-z0-9_.-]{1,8}", fullmatch=True)
 
@@ -72,3 +72,9 @@ def test_lookup_lists_what_there_is() -> None:
     assert lookup("head", "a", {"a": 1}) == 1
     with pytest.raises(SpecError, match="no head called 'c'; there are: a, b"):
         lookup("head", "c", {"b": 1, "a": 1})
+
+
+def test_settings_are_added_to_every_part_of_every_alternative() -> None:
+    text = with_settings("mn04@block9+mn04|logmel?hop=256", engine="onnx", precision=None)
+    assert text == "mn04@block9?engine=onnx+mn04?engine=onnx|logmel?engine=onnx&hop=256"
+    assert with_settings("mn04 | cnn14", engine=None) == "mn04 | cnn14"

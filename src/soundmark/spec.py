@@ -70,6 +70,20 @@ def candidates(text: str) -> list[str]:
     return [spec for alternative in text.split("|") for spec in _expand_joined(alternative)]
 
 
+def with_settings(text: str, **settings: str | None) -> str:
+    """`text` with these settings added to every part of every alternative; those that are None are left alone."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    if not given:
+        return text
+    return "|".join(
+        "+".join(
+            str(Spec(spec.name, spec.view, spec.layer, {**spec.settings, **given}))
+            for spec in parse_joined(alternative)
+        )
+        for alternative in text.split("|")
+    )
+
+
 def _expand_joined(text: str) -> list[str]:
     parts = [_expand(spec) for spec in parse_joined(text)]
     return ["+".join(choice) for choice in itertools.product(*parts)]

@@ -90,3 +90,13 @@ def test_python_dash_m(tmp_path: Path) -> None:
         [sys.executable, "-m", "soundmark", "--version"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.startswith("soundmark ")
+
+
+def test_the_engine_is_a_setting_of_the_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["embed", "toy?clips=5&seconds=0.5", "--encoder", "logmel?rate=16000&bands=8", "-o"]
+    assert cli.main([*words, str(tmp_path / "plain.csv")]) == 0
+    assert cli.main([*words, str(tmp_path / "onnx.csv"), "--engine", "onnx"]) == 0
+    plain, engine = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("plain", "onnx"))
+    assert len(plain) == len(engine) == 51
+    assert cli.main([*words, str(tmp_path / "no.csv"), "--precision", "bf16"]) == 1
+    assert "has no setting 'precision'" in capsys.readouterr().err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from soundmark.cli.options import add_engine, with_engine
+
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb."""
@@ -13,6 +15,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     options.add_argument("--tasks", nargs="+", required=True, metavar="TASK")
     options.add_argument("--encoders", nargs="+", default=["logmel"], metavar="E")
+    add_engine(options)
     options.add_argument("--poolings", nargs="+", default=["mean+std"], metavar="P")
     options.add_argument("--heads", nargs="+", default=["svm"], metavar="H")
     options.add_argument("--seeds", type=int, default=1, metavar="N", help="number of seeds, from 0 (default: 1)")
@@ -28,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.seeds < 1:
         raise SpecError(f"--seeds should be 1 or more, not {args.seeds}")
-    grid = benchmark.cells(args.tasks, args.encoders, args.poolings, args.heads, range(args.seeds), Path(args.out))
+    names = [with_engine(name, args) for name in args.encoders]
+    grid = benchmark.cells(args.tasks, names, args.poolings, args.heads, range(args.seeds), Path(args.out))
     for cell, result in benchmark.run(grid):
         head, recipe = result["headline"], cell.recipe
         print(

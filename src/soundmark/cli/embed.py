@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from soundmark.cli.options import add_engine, with_engine
+
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb."""
@@ -14,6 +16,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument("--pooling", metavar="P", default="mean", help="statistics over time (default: mean)")
     options.add_argument("--frames", action="store_true", help="one row per clip and moment instead of one per clip")
     options.add_argument("-o", "--out", metavar="FILE", required=True, help="x.parquet or x.csv")
+    add_engine(options)
     options.add_argument("--workers", type=int, help="threads (default: one per core)")
     options.add_argument("--strict", action="store_true", help="stop at a clip that cannot be read")
     options.add_argument("--allow-partial", action="store_true", help="encode what is there of an incomplete data set")
@@ -25,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from soundmark import encoders, tables, tasks
 
     task = tasks.load(args.task, allow_partial=args.allow_partial)
-    encoder = encoders.load(args.encoder)
+    encoder = encoders.load(with_engine(args.encoder, args))
     if args.frames:
         rows, bad = tables.write_frames(task, encoder, args.out, workers=args.workers, strict=args.strict)
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from soundmark.cli.options import add_engine, with_engine
+
 EXAMPLES = """examples:
   soundmark train toy
   soundmark train esc50 --encoder logmel+mfcc --pooling mean+std+percentiles --head svm
@@ -25,6 +27,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument("--encoder", metavar="E", help="encoder, or several joined with + (default: logmel)")
     options.add_argument("--pooling", metavar="P", help="statistics over time joined with + (default: mean+std)")
     options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
+    add_engine(options)
     options.add_argument("--seed", type=int, help="seed of heads and inner splits (default: 0)")
     options.add_argument("--inner-folds", type=int, help="folds of the inner split (default: 4)")
     options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.recipe:
         given = asdict(Recipe.read(args.recipe)) | given
+    given["encoder"] = with_engine(given.get("encoder", Recipe.encoder), args)
     if "task" not in given:
         raise SpecError("name a task to train on (toy, esc50, a folder of recordings) or a --recipe")
     recipe = Recipe.from_dict(given)
