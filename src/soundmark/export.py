@@ -39,10 +39,18 @@ class Exportable(Protocol):
     """What is asked of a learner; see `soundmark.learners.Probe`."""
 
     head_name: str
-    encoder: Encoder
-    pooling: Pooling
     estimator: Any
     classes: tuple[str, ...]
+
+    @property
+    def encoder(self) -> Encoder:
+        """What hears."""
+        ...
+
+    @property
+    def pooling(self) -> Pooling:
+        """What sums up over time."""
+        ...
 
     @property
     def policy(self) -> WindowPolicy:

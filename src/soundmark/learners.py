@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,30 +57,66 @@ class Learner(Protocol):
 
 
 @dataclass
+class Heard:
+    """The vectors of a task's clips, which every head on the same encoder and pooling shares.
+
+    Attributes:
+        encoder, pooling: what makes them.
+        task: the task they are of, once it was encoded.
+        vectors: (clips, dim) float32.
+        rows: the row of every clip that could be read.
+        bad: the clips that could not, and why.
+    """
+
+    encoder: Encoder
+    pooling: Pooling
+    task: Task | None = None
+    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32), repr=False)
+    rows: dict[Clip, int] = field(default_factory=dict, repr=False)
+    bad: dict[Clip, str] = field(default_factory=dict, repr=False)
+
+    def prepare(self, task: Task, *, strict: bool, progress: bool) -> None:
+        """Encode the task, unless it was the last one that was encoded."""
+        if self.task is task:
+            return
+        known = embeddings.embed(task, self.encoder, self.pooling.text, strict=strict, progress=progress)
+        self.vectors, self.bad, self.task = known.vectors, known.bad, task
+        self.rows = {clip: row for row, clip in enumerate(known.clips)}
+
+
+@dataclass
 class Probe:
     """A frozen encoder, a pooling over time, and a head fitted on the vectors.
 
     Attributes:
         encoder_name, pooling_name, head_name: names in the grammar.
-        encoder, pooling: the modules behind the first two.
+        shared: vectors to share with other probes of the same encoder and pooling.
+        heard: the vectors.
         estimator: the fitted scikit-learn pipeline, after `fit`; its classes are positions in `classes`.
     """
 
     encoder_name: str
     pooling_name: str
     head_name: str
-    encoder: Encoder = field(init=False, repr=False)
-    pooling: Pooling = field(init=False, repr=False)
+    shared: InitVar[Heard | None] = None
+    heard: Heard = field(init=False, repr=False)
     estimator: Any = field(init=False, default=None, repr=False)
     classes: tuple[str, ...] = field(init=False, default=())
     threads: int = field(init=False, default=1)
-    _vectors: np.ndarray = field(init=False, repr=False)
-    _rows: dict[Clip, int] = field(init=False, default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        self.encoder = encoders.load(self.encoder_name)
-        self.pooling = Pooling(self.pooling_name)
+    def __post_init__(self, shared: Heard | None) -> None:
+        self.heard = shared or Heard(encoders.load(self.encoder_name), Pooling(self.pooling_name))
         heads.build(self.head_name, seed=0)  # a misspelt head is an error now, not after an hour of encoding
+
+    @property
+    def encoder(self) -> Encoder:
+        """The module behind `encoder_name`."""
+        return self.heard.encoder
+
+    @property
+    def pooling(self) -> Pooling:
+        """The module behind `pooling_name`."""
+        return self.heard.pooling
 
     @property
     def policy(self) -> WindowPolicy:
@@ -93,14 +129,12 @@ class Probe:
 
     def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
         """See `Learner.prepare`. A frozen encoder learns nothing, so encoding both sides at once leaks nothing."""
-        known = embeddings.embed(task, self.encoder, self.pooling_name, strict=strict, progress=progress)
-        self._vectors = known.vectors
-        self._rows = {clip: row for row, clip in enumerate(known.clips)}
-        return known.bad
+        self.heard.prepare(task, strict=strict, progress=progress)
+        return self.heard.bad
 
     def fingerprint(self) -> str:
         """See `Learner.fingerprint`: of the vectors, which change with the recordings and with the encoder."""
-        return hashlib.blake2b(self._vectors.tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(self.heard.vectors.tobytes(), digest_size=16).hexdigest()
 
     def fresh(self) -> Probe:
         """See `Learner.fresh`."""
@@ -141,12 +175,18 @@ class Probe:
 
     def vectors(self, task: Task) -> np.ndarray:
         """(clips, dim) float32 of a task that was prepared, or of a part of it."""
-        return self._vectors[[self._rows[clip] for clip in task.clips]]
+        return self.heard.vectors[[self.heard.rows[clip] for clip in task.clips]]
 
 
 def probes(encoder: str, pooling: str, head: str) -> list[Probe]:
     """Every candidate the three names stand for; a setting with several values (`C=1,10`) makes several."""
-    return [Probe(e, p, h) for e in candidates(encoder) for p in candidates(pooling) for h in candidates(head)]
+    made = []
+    for e in candidates(encoder):
+        module = encoders.load(e)
+        for p in candidates(pooling):
+            heard = Heard(module, Pooling(p))
+            made += [Probe(e, p, h, heard) for h in candidates(head)]
+    return made
 
 
 def describe(learner: Learner) -> str:
