@@ -12,7 +12,7 @@ from torch import Tensor
 from soundmark.encoders.pooling import Pooling
 from soundmark.encoders.vectors import Vectors
 
-_BLOCK_BYTES = 32 << 20  # of frames in memory at once
+_BLOCK_BYTES = 16 << 20  # of frames in memory at once
 
 
 def pooled(vectors: Vectors, pieces: Iterable[Tensor]) -> np.ndarray:
