@@ -209,7 +209,8 @@ def loaded_model(module: ModuleType, weights: str = "") -> Any:
     load: Callable[..., Any] = module.load_model
     where = f"load_model({weights!r})" if weights else "load_model()"
     try:
-        model = load(weights) if weights else load()
+        with torch.random.fork_rng(devices=[]):  # layers are initialised before their weights are read
+            model = load(weights) if weights else load()
     except Exception as error:
         raise SpecError(f"{where} of {module.__name__} fails: {probing.first_line(error)}") from error
     if not isinstance(model, nn.Module):
