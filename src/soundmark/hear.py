@@ -252,10 +252,10 @@ def _of_tensor(what: str, value: object, audio: Tensor, dims: int, size: int, na
         yield f"{what} of {audio.shape[0]} clip(s) have the shape {tuple(value.shape)}, not {wanted}"
     elif value.dtype != torch.float32:
         yield f"{what} are {value.dtype}, not float32"
+    elif value.device != audio.device:
+        yield f"{what} are on {value.device}, and the audio is on {audio.device}"
     elif not torch.isfinite(value).all():
         yield f"{what} of {name} are not finite"
-    if value.device != audio.device:
-        yield f"{what} are on {value.device}, and the audio is on {audio.device}"
 
 
 def _of_times(times: object, embeddings: Tensor, length: float, name: str) -> Iterator[str]:
