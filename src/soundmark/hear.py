@@ -133,7 +133,7 @@ def _require(audio: Tensor, model: HearModel) -> Encoder:
 def _batches(audio: Tensor, encoder: Encoder) -> Iterator[Tensor]:
     """Few clips at a time, for the memory that many would take; a clip's vectors do not depend on it."""
     most = max(1, int(encoder.piece_seconds * encoder.sample_rate / audio.shape[1]))
-    yield from audio.float().split(most)
+    yield from torch.split(audio.float(), most)
 
 
 def _filled(audio: Tensor, encoder: Encoder) -> Tensor:
@@ -146,7 +146,7 @@ def _filled(audio: Tensor, encoder: Encoder) -> Tensor:
 
 def _scene(audio: Tensor, encoder: Encoder) -> Tensor:
     """(clips, dim) of clips of any length."""
-    pieces = audio.split(round(encoder.piece_seconds * encoder.sample_rate), dim=1)
+    pieces = torch.split(audio, round(encoder.piece_seconds * encoder.sample_rate), dim=1)
     if len(pieces) == 1:
         return Vectors(encoder, Pooling("scene")).pool(encoder.features(_filled(audio, encoder)))
     totals, peaks, frames = [], [], 0

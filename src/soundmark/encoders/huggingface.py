@@ -107,18 +107,21 @@ class HuggingFaceTrunk(Trunk):
         state: Tensor = answer.last_hidden_state if name == LAST else answer.hidden_states[int(name)]
         if self.kind == _AST:
             bands = (self.config.num_mel_bins - self.config.patch_size) // self.config.frequency_stride + 1
-            return state[:, _CLASS_TOKENS:].unflatten(1, (bands, -1)).mean(1)
+            patches = state[:, _CLASS_TOKENS:]
+            return patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
         if self.kind == _CLAP:
             # The Swin hears a square that is made of stretches of time, one on top of the other.
             stretches = 1 if name == LAST else self.config.spec_size // self.config.num_mel_bins
-            return state.unflatten(2, (stretches, -1)).mean(3).flatten(2).transpose(1, 2)
+            clips, dim, height, width = state.shape
+            square = state.reshape(clips, dim, stretches, height // stretches, width)
+            return square.mean(3).flatten(2).transpose(1, 2)
         return state
 
     def _measure(self) -> None:
         """Find the shortest clip, the layers, and the hop of each."""
-        name, rate = f"hf:{self.name}", self.sample_rate
+        name, rate, most = f"hf:{self.name}", self.sample_rate, self.window or None
         with torch.no_grad():
-            self.min_seconds = probing.shortest(lambda clip: self._states(clip, [LAST])[0], rate, name)
+            self.min_seconds = probing.shortest(lambda clip: self._states(clip[:, :most], [LAST])[0], rate, name)
             try:
                 samples = self.window or max(rate, round(self.min_seconds * rate))
                 answer = self.listener(
@@ -138,9 +141,13 @@ class HuggingFaceTrunk(Trunk):
         self.piece_seconds = _PIECE_SECONDS
         if self.window:
             self.piece_seconds = max(1, int(_PIECE_SECONDS * rate / self.advance)) * self.advance / rate
-        self.layers = {
-            layer: Layer(state.shape[2], self.advance if layer == POOLED else round(hop * frames / state.shape[1]))
+        hops = {
+            layer: self.advance / state.shape[1] if self.window else hop * round(frames / state.shape[1])
             for layer, state in found.items()
+        }
+        # Without a whole hop a layer's frames would not stay in step over windows; of published models none lacks one.
+        self.layers = {
+            layer: Layer(state.shape[2], round(hops[layer])) for layer, state in found.items() if hops[layer] % 1 == 0
         }
 
     def _hop(self, frames: int, samples: int) -> int:
@@ -148,7 +155,7 @@ class HuggingFaceTrunk(Trunk):
         if self.kind == _AST:
             return _AST_STEP * int(self.config.time_stride)
         if self.window:
-            return round(samples / frames)
+            return samples // frames
 
         def count(length: int) -> int:
             return self._states(probing.noise(length), [LAST])[0].shape[1]

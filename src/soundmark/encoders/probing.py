@@ -113,7 +113,8 @@ def digest(values: Mapping[str, object]) -> str:
         sum_up.update(name.encode())
         if isinstance(value, Tensor):
             sum_up.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            sum_up.update(memoryview(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+            plain = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            sum_up.update(plain)  # type: ignore[arg-type]  # arrays are buffers
         else:
             sum_up.update(repr(value).encode())
     return sum_up.hexdigest()
