@@ -20,7 +20,7 @@ FLOORS = [
     {"audio", "intervals", "environment"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
-    {"results", "spool"},
+    {"results", "spool", "hear"},
     {"embeddings", "report", "recipe"},
     {"learners", "tables"},
     {"export", "protocol"},

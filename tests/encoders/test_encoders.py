@@ -21,7 +21,7 @@ def test_every_name_loads_frozen_and_listening(name):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(SpecError, match=r"no encoder called 'mel'; there are: handcrafted, linear, logfreq, logmel"):
+    with pytest.raises(SpecError, match=r"no encoder called 'mel'; there are: .*handcrafted, hear, hf, .*logmel"):
         encoders.load("mel")
 
 

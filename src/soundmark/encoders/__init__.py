@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soundmark.encoders import handcrafted, spectral
+from soundmark.encoders import handcrafted, hear, huggingface, onnxfile, spectral
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.engine import Engine, split_engine
 from soundmark.encoders.joined import Joined
@@ -23,12 +23,20 @@ ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
 }
 """Every encoder by name."""
 
+ADAPTERS: dict[str, Callable[[Spec], Encoder]] = {
+    "hear": hear.hear,
+    "hf": huggingface.hf,
+    "onnx": onnxfile.onnx,
+}
+"""Ways to other people's encoders: each takes what it adapts after a colon, as in `onnx:PATH?rate=16000`."""
+
 
 def load(text: str) -> Encoder:
     """The encoder that `text` names, ready to listen.
 
     Args:
-        text: a name with settings, such as `logmel?window=1024&hop=320`, or several joined with `+`, whose frames are
+        text: a name with settings, such as `logmel?window=1024&hop=320`, an adapter with what it adapts, such as
+            `hf:facebook/wav2vec2-base@9`, or several joined with `+`, whose frames are
             then put side by side; they must agree on rate and hop.
 
     Raises:
@@ -42,8 +50,8 @@ def load(text: str) -> Encoder:
 
 def _one(spec: Spec) -> Encoder:
     plain, engine = split_engine(spec)
-    encoder = lookup("encoder", spec.name, ENCODERS)(plain).eval().requires_grad_(False)
+    encoder = lookup("encoder", spec.name, ENCODERS | ADAPTERS)(plain).eval().requires_grad_(False)
     return encoder if engine == "torch" else Engine(encoder, engine)
 
 
-__all__ = ["ENCODERS", "Encoder", "load"]
+__all__ = ["ADAPTERS", "ENCODERS", "Encoder", "load"]

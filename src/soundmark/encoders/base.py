@@ -24,6 +24,8 @@ class Encoder(nn.Module):
         piece_seconds: most audio encoded at once, which bounds memory: longer recordings are heard piece by piece, and
             a batch holds no more than this.
         rounds_up: whether a last, incomplete hop makes a frame; joined encoders of different hops are aligned by it.
+        centred_on: the moment that the first frame is centred on, in hops: 0.5 where a frame tells of the hop it stands
+            for, 0 where windows are centred on the waveform's beginning, as those of spectrograms are.
     """
 
     spec: str
@@ -35,6 +37,7 @@ class Encoder(nn.Module):
     exportable: bool = True
     piece_seconds: float = 60.0
     rounds_up: bool = False
+    centred_on: float = 0.5
 
     def encode(self, waveforms: Tensor) -> Tensor:
         """Frames of mono waveforms.

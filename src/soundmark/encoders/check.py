@@ -185,8 +185,8 @@ def _refuses(encoder: Encoder, waveforms: Tensor) -> bool:
 
 
 def _canonical(encoder: Encoder, _: float) -> Iterator[str]:
-    names = [part.partition("?")[0].partition("@")[0] for part in encoder.spec.split("+")]
-    if not set(names) <= set(encoders.ENCODERS):
+    names = [part.partition("?")[0].partition("@")[0].partition(":")[0] for part in encoder.spec.split("+")]
+    if not set(names) <= {*encoders.ENCODERS, *encoders.ADAPTERS}:
         return  # not ours to load by name
     again = encoders.load(encoder.spec)
     if again.spec != encoder.spec:

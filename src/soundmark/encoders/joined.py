@@ -33,6 +33,8 @@ class Joined(Encoder):
                 f"joined encoders need one rate, but {self.spec!r} has {', '.join(rates)}: give each the same rate"
             )
         self.hop_seconds = max(part.hop_seconds for part in parts)
+        # Parts of shorter hops are averaged to the longest, whose moments therefore are the joined frames'.
+        self.centred_on = next(part.centred_on for part in parts if part.hop_seconds == self.hop_seconds)
         self.strides = [round(self.hop_seconds / part.hop_seconds) for part in parts]
         if any(
             abs(part.hop_seconds * stride / self.hop_seconds - 1) > 1e-6

@@ -85,7 +85,7 @@ class NetworkEncoder(Encoder):
                 f"{', '.join(trunk.layers)}"
             )
         self.trunk, self.deepest = trunk, self.layer == last
-        self.spec = str(Spec(spec.name, layer="" if self.deepest else self.layer, settings=spec.settings))
+        self.spec = str(Spec(spec.name, spec.view, "" if self.deepest else self.layer, spec.settings))
         about = trunk.layers[self.layer]
         self.dim, self._inner = about.dim or about.inner, about.inner
         self.sample_rate = trunk.sample_rate

@@ -50,6 +50,7 @@ class SpectralEncoder(Encoder):
     """
 
     rounds_up = True  # the first frame stands on the first sample, and one more on every whole hop
+    centred_on = 0.0
 
     def __init__(self, name: str, settings: Mapping[str, Any], *, min_frames: int = 1, precise: bool = False) -> None:
         super().__init__()
