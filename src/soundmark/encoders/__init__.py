@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soundmark.encoders import handcrafted, spectral
+from soundmark.encoders import handcrafted, mobilenet, spectral
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.joined import Joined
 from soundmark.frontends import keep_freed_memory
@@ -19,6 +19,7 @@ ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
     "logfreq": spectral.logfreq,
     "logmel": spectral.logmel,
     "mfcc": spectral.mfcc,
+    **dict.fromkeys(mobilenet.WIDTHS, mobilenet.mobilenet),
 }
 """Every encoder by name."""
 
