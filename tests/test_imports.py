@@ -24,6 +24,7 @@ FLOORS = [
     {"embeddings", "report", "recipe"},
     {"learners", "tables"},
     {"export", "protocol"},
+    {"published"},
     {"runs", "benchmark"},
     {"cli"},
 ]
