@@ -30,7 +30,13 @@ class DownloadError(SoundmarkError, OSError):
 
 
 class WeightsError(SoundmarkError, ValueError):
-    """A file of pretrained weights is damaged, is not the published one, or does not fit its network."""
+    """A file of pretrained weights is damaged, is not the published one, or does not fit its network.
+
+    Attributes:
+        faults: every tensor that does not fit, where that is the trouble.
+    """
+
+    faults: tuple[str, ...] = ()
 
 
 class ModelError(SoundmarkError, ValueError):

@@ -231,8 +231,13 @@ def test_every_tensor_that_does_not_fit_is_named():
         "1 of the wrong shape: weight (3, 4) instead of (3, 2)"
     )
     assert torch.equal(module.weight, before)
-    with pytest.raises(WeightsError, match="another network's"):
-        weights.fill(module, {"a": torch.zeros(1)}, "x.pt")
+    many = {f"layer{index}.weight": torch.zeros(1) for index in range(60)}
+    with pytest.raises(
+        WeightsError, match=r"may be of another network: 2 missing: .* layer4.weight and 55 more$"
+    ) as said:
+        weights.fill(module, many, "x.pt")
+    assert len(said.value.faults) == 62
+    assert "unexpected: layer59.weight" in said.value.faults
 
 
 def test_filling_copies():

@@ -15,7 +15,7 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {"weights": "", "precision": "float32"}
 
 _TRIES = 4  # failures in a row before a connection is given up: some seconds, since a user is waiting
 _UNKNOWN = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")
+_NAMED, _NAMED_OF_MANY = 40, 5  # tensors that do not fit, in a message
 _STRANGERS = 50  # classes in a file that are not needed for its tensors; more of them are taken for malice
 
 
@@ -345,31 +346,33 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLi
         source: the file they come from, for the message.
 
     Raises:
-        WeightsError: naming every tensor that is missing, unexpected or misshapen; nothing is copied then.
+        WeightsError: naming every tensor that is missing, unexpected or misshapen (the first of them, where another
+            network's file was given and hundreds are; its `faults` then hold them all); nothing is copied then.
     """
     own = module.state_dict()
-    faults = list(_faults({name: value.shape for name, value in own.items()}, state))
-    if faults:
-        raise WeightsError(
-            f"the weights in {os.fspath(source)} do not fit {type(module).__name__}: " + "; ".join(faults)
+    faults = {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "of the wrong shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in state and state[name].shape != value.shape
+        ],
+    }
+    count = sum(map(len, faults.values()))
+    if count:
+        most = _NAMED if count <= _NAMED else _NAMED_OF_MANY
+        listed = [f"{len(names)} {what}: {_some(names, most)}" for what, names in faults.items() if names]
+        error = WeightsError(
+            f"the weights in {os.fspath(source)} do not fit {type(module).__name__}"
+            f"{' and may be of another network' if count > _NAMED else ''}: {'; '.join(listed)}"
         )
+        error.faults = tuple(f"{what}: {name}" for what, names in faults.items() for name in names)
+        raise error
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(state[name])
 
 
-def _faults(wanted: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> Iterator[str]:
-    if not wanted.keys() & state.keys():
-        some = ", ".join(list(state)[:3])
-        yield f"they are another network's, for none of the {len(state)} tensors has a name asked for ({some}, ...)"
-        return
-    missing = [name for name in wanted if name not in state]
-    extra = [name for name in state if name not in wanted]
-    misshapen = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(shape)}"
-        for name, shape in wanted.items()
-        if name in state and state[name].shape != shape
-    ]
-    for what, names in (("missing", missing), ("unexpected", extra), ("of the wrong shape", misshapen)):
-        if names:
-            yield f"{len(names)} {what}: {', '.join(names)}"
+def _some(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
