@@ -1,12 +1,15 @@
 """Convolutions of frozen networks: batch normalisation folded in, the activation fused, the kernel laid out once.
 
-On a processor, PyTorch lays a convolution's kernel out anew on every call, and passes over memory again for the
-activation. Both are saved by oneDNN's fused convolution, the one that `torch.compile` generates calls to, where
-PyTorch offers it; everywhere else, and in an exported graph, the same arithmetic runs as ordinary operators.
+On a processor, a pointwise convolution over large maps spends more time on laying out its kernel anew and on the pass
+of its activation than on multiplying. Both are saved by oneDNN's fused convolution, the one that `torch.compile`
+generates calls to, where PyTorch offers it; everywhere else, and in an exported graph, ordinary operators do the same
+arithmetic.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.frontends import plain
+
+# Multiplications of a pointwise convolution above which one pass is worth its longer preparation; measured on AVX-512.
+_WORTH_FUSING = 1_000_000
+_SIZES = 2  # of maps for which kernels are kept: most collections have one, and a wide network's kernels are large
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda maps: maps,
+    "relu": functional.relu,
+    "hardswish": functional.hardswish,
+}
+_INPLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda maps: maps,
+    "relu": functional.relu_,
+    "hardswish": functools.partial(functional.hardswish, inplace=True),
+}
 
 
 def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -37,8 +55,6 @@ class Convolution(nn.Module):
         stride: in both directions.
         groups: of channels that do not mix.
         activation: `none`, `relu` or `hardswish`.
-        typical: height and width of the maps that the kernel is laid out for. Fixed beforehand, so that what is
-            computed does not depend on what came first; other sizes are right too, and hardly slower.
     """
 
     kernel: Tensor
@@ -52,7 +68,6 @@ class Convolution(nn.Module):
         stride: int = 1,
         groups: int = 1,
         activation: str = "none",
-        typical: tuple[int, int] = (64, 64),
     ) -> None:
         super().__init__()
         self.register_buffer("kernel", kernel.contiguous(memory_format=torch.channels_last), persistent=False)
@@ -60,29 +75,41 @@ class Convolution(nn.Module):
         self.inputs, self.outputs = kernel.shape[1] * groups, kernel.shape[0]
         self.stride, self.groups, self.activation = stride, groups, activation
         self.padding = [kernel.shape[2] // 2, kernel.shape[3] // 2]
-        self.typical = [1, self.inputs, *typical]
-        self._packed: Tensor | None = None  # no buffer, for its layout is opaque: it cannot be copied or compared
+        # Kernels laid out for maps of some size. No buffers: their layout is opaque, and cannot be copied or compared.
+        self._packed: dict[tuple[int, int], Tensor] = {}
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride), rounded up."""
-        if plain(maps) and _fused is not None:
-            stride = [self.stride, self.stride]
-            if self._packed is None:
-                self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                    self.kernel, self.padding, stride, [1, 1], self.groups, self.typical
-                )
-            fused: Tensor = _fused(
-                maps, self._packed, self.bias, self.padding, stride, [1, 1], self.groups, self.activation, [], ""
+        if plain(maps):
+            # By the size of one clip, so that which way is taken does not depend on the batch.
+            work = maps.shape[2] * maps.shape[3] * self.kernel.numel()
+            if _fused is not None and self.kernel.shape[2:] == (1, 1) and work >= _WORTH_FUSING:
+                return self._in_one_pass(maps)
+            return _INPLACE[self.activation](self._convolved(maps))
+        return _ACTIVATIONS[self.activation](self._convolved(maps))
+
+    def _convolved(self, maps: Tensor) -> Tensor:
+        return functional.conv2d(maps, self.kernel, self.bias, self.stride, self.padding, 1, self.groups)
+
+    def _in_one_pass(self, maps: Tensor) -> Tensor:
+        stride = [self.stride, self.stride]
+        size = (maps.shape[2], maps.shape[3])
+        packed = self._packed.get(size)  # by the size and nothing else: what is computed must not depend on what was
+        if packed is None:
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.kernel, self.padding, stride, [1, 1], self.groups, [1, self.inputs, *size]
             )
-            return fused
-        found = functional.conv2d(maps, self.kernel, self.bias, self.stride, self.padding, 1, self.groups)
-        if self.activation == "relu":
-            return found.relu()
-        return functional.hardswish(found) if self.activation == "hardswish" else found
+            if len(self._packed) >= _SIZES:
+                self._packed.clear()
+            self._packed[size] = packed
+        found: Tensor = _fused(
+            maps, packed, self.bias, self.padding, stride, [1, 1], self.groups, self.activation, [], ""
+        )
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the opaque layout, so that a network can be copied and sent to other processes."""
-        return self.__dict__ | {"_packed": None}
+        return self.__dict__ | {"_packed": {}}
 
 
 def _find_fused() -> Any:

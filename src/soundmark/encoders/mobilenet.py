@@ -46,8 +46,7 @@ TAGS = 527
 # AudioSet's clips last 10 s. Squeeze-and-excitation weighs channels by their mean over the whole input, so what the
 # network does at one moment depends on how much it hears at once, and it has learnt to hear so much.
 PIECE_SECONDS = 10.0
-
-_TYPICAL = (500, BANDS)  # frames and bands of a clip of 5 s
+BATCH_SECONDS = 40.0  # eight clips of 5 s: so narrow a network takes longer to call than to compute for one
 
 # Size of the kernel, channels between, channels out, squeeze-and-excitation, activation, stride.
 _BLOCKS = (
@@ -223,6 +222,7 @@ class MobileNet(Trunk):
 
     sample_rate = RATE
     piece_seconds = PIECE_SECONDS
+    batch_seconds = BATCH_SECONDS
     rounds_up = True
 
     def __init__(self, network: Published, key: str, precision: torch.dtype = torch.float32) -> None:
@@ -230,13 +230,13 @@ class MobileNet(Trunk):
         self.key, self.precision = key, precision
         self.front = LogMel()
         stem, *inverted, last = network.features
-        parts: list[Convolution | _Block] = [_convolution(stem, precision, "hardswish", 2, _TYPICAL)]
+        parts: list[Convolution | _Block] = [_convolution(stem, precision, "hardswish", 2)]
         hops = [2]
         for published, (_, _, _, _, activation, stride) in zip(inverted, _BLOCKS, strict=True):
             assert isinstance(published, _Inverted)
-            parts.append(_Block(published.block, precision, activation, stride, _smaller(_TYPICAL, hops[-1])))
+            parts.append(_Block(published.block, precision, activation, stride))
             hops.append(hops[-1] * stride)
-        parts.append(_convolution(last, precision, "hardswish", 1, _smaller(_TYPICAL, hops[-1])))
+        parts.append(_convolution(last, precision, "hardswish"))
         hops.append(hops[-1])
         self.blocks = nn.ModuleList(parts)
         self.layers: Mapping[str, Layer] = {
@@ -270,16 +270,14 @@ class MobileNet(Trunk):
 class _Block(nn.Module):
     """An inverted residual block."""
 
-    def __init__(
-        self, published: nn.Sequential, precision: torch.dtype, activation: str, stride: int, typical: tuple[int, int]
-    ) -> None:
+    def __init__(self, published: nn.Sequential, precision: torch.dtype, activation: str, stride: int) -> None:
         super().__init__()
         *expansion, depthwise, projection = [part for part in published if isinstance(part, nn.Sequential)]
         excitation = [part for part in published if isinstance(part, _Excitation)]
-        self.expansion = _convolution(expansion[0], precision, activation, 1, typical) if expansion else nn.Identity()
-        self.depthwise = _convolution(depthwise, precision, activation, stride, typical)
+        self.expansion = _convolution(expansion[0], precision, activation) if expansion else nn.Identity()
+        self.depthwise = _convolution(depthwise, precision, activation, stride)
         self.gates = _Excite(excitation[0].gates) if excitation else None
-        self.projection = _convolution(projection, precision, "none", 1, _smaller(typical, stride))
+        self.projection = _convolution(projection, precision, "none")
         self.stride, self.outputs = stride, self.projection.outputs
         first: Convolution = self.expansion if isinstance(self.expansion, Convolution) else self.depthwise
         self.residual = stride == 1 and first.inputs == self.outputs
@@ -304,9 +302,7 @@ class _Excite(nn.Module):
         return torch.sigmoid(self.fc2(squeezed)).to(maps.dtype)[:, :, None, None]
 
 
-def _convolution(
-    published: nn.Module, precision: torch.dtype, activation: str, stride: int, typical: tuple[int, int]
-) -> Convolution:
+def _convolution(published: nn.Module, precision: torch.dtype, activation: str, stride: int = 1) -> Convolution:
     assert isinstance(published, nn.Sequential)
     convolution, norm = published[0], published[1]
     assert isinstance(convolution, nn.Conv2d)
@@ -318,12 +314,7 @@ def _convolution(
         stride=stride,
         groups=convolution.groups,
         activation=activation,
-        typical=typical,
     )
-
-
-def _smaller(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return (-(-size[0] // stride), -(-size[1] // stride))
 
 
 class Tagger(nn.Module):
