@@ -152,6 +152,20 @@ def test_a_long_recording_is_encoded_in_pieces(toy: Task, tmp_path: Path, monkey
     np.testing.assert_allclose(together.mean(0), pieces[0][: encoder.dim], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("piece", "batch", "sizes"), [(1.0, 0.0, {2}), (1.0, 2.0, {4}), (60.0, 0.0, {8})])
+def test_a_batch_holds_no_more_than_the_encoder_says(
+    toy: Task, monkeypatch: pytest.MonkeyPatch, piece: float, batch: float, sizes: set[int]
+) -> None:
+    encoder = encoders.load(ENCODER)
+    encoder.piece_seconds, encoder.batch_seconds = piece, batch
+    seen = []
+    real = encoder.features
+    monkeypatch.setattr(encoder, "features", lambda clips: seen.append(len(clips)) or real(clips))
+    task = replace(toy, clips=toy.clips[:8], rounds=())  # half a second each
+    embeddings.embed(task, encoder, "mean", cache=False, progress=False)
+    assert set(seen) == sizes
+
+
 def test_frames_come_in_order_with_errors_in_place(broken: Task) -> None:
     answers = list(embeddings.frames(broken, ENCODER, progress=False))
     assert [clip for clip, *_ in answers] == list(broken.clips)

@@ -17,13 +17,14 @@ PACKAGE = Path(soundmark.__file__).parent
 FLOORS = [
     {"errors"},
     {"files", "spec"},
-    {"audio", "intervals", "environment"},
+    {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"results", "spool", "hear"},
     {"embeddings", "report", "recipe"},
     {"learners", "tables"},
     {"export", "protocol"},
+    {"published"},
     {"runs", "benchmark"},
     {"cli"},
 ]

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 import soundmark
-from soundmark import audio, model
+from soundmark import audio, model, published
 from soundmark.errors import AudioError, ModelError
 from soundmark.tasks import View
 
@@ -322,7 +322,7 @@ def test_recognising_needs_neither_pytorch_nor_scikit_learn(tiny_model: Callable
 
 
 def test_the_package_offers_load_and_classifier() -> None:
-    assert soundmark.load is model.load
+    assert soundmark.load is published.load
     assert soundmark.Classifier is model.Classifier
     with pytest.raises(AttributeError):
         _ = soundmark.nothing

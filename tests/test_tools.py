@@ -206,7 +206,7 @@ def test_committed_results_name_no_folder_of_ours() -> None:
 
 
 def test_every_encoder_and_head_is_in_its_table_with_its_settings() -> None:
-    listed = reference.encoder_table()
+    listed = reference.encoder_table() + reference.pretrained_table()
     assert all(f"| `{name}` |" in listed for name in encoders.ENCODERS)
     assert "`fmin=32.7`" in listed
     assert "`deltas=false`" in listed

@@ -21,6 +21,7 @@ import tables
 
 from soundmark import cli, encoders, heads, metrics, tasks
 from soundmark.encoders import pooling as pooling_module
+from soundmark.encoders.weights import CHECKPOINTS
 from soundmark.errors import SpecError
 from soundmark.spec import Spec
 from soundmark.tasks import esc50, toy
@@ -93,9 +94,21 @@ def encoder_table() -> str:
     """Every encoder with what it is, the size of its frames and its settings."""
     rows = []
     for name, make in encoders.ENCODERS.items():
+        if name in CHECKPOINTS:
+            continue  # in a table of their own, which needs no weights
         dim = encoders.load(name).dim
         rows.append([f"`{name}`", about(make, name), str(dim), settings(lambda text: encoders.load(text), name)])
     return tables.table(["name", "what a frame holds", "numbers", "settings and defaults"], rows, numbers=(2,))
+
+
+def pretrained_table() -> str:
+    """Every pretrained encoder with what it has heard and the licence of its weights."""
+    rows = [
+        [f"`{name}`", about.trained_on, about.licence, f"[{about.file}]({about.url})"]
+        for name, about in CHECKPOINTS.items()
+        if name in encoders.ENCODERS
+    ]
+    return tables.table(["name", "trained on", "licence of the weights", "file"], rows)
 
 
 def head_table() -> str:
@@ -217,6 +230,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "command-line": command_line,
     "docstring": docstring,
     "encoders": encoder_table,
+    "pretrained": pretrained_table,
     "esc50-classes": esc50_classes,
     "frame": frame_parts,
     "file": file,

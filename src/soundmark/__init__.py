@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundmark.model import Classifier, load
+    from soundmark.model import Classifier
+    from soundmark.published import load
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "__version__", "load"]
@@ -11,8 +12,12 @@ __all__ = ["Classifier", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for, so that `import soundmark` costs nothing."""
-    if name in ("Classifier", "load"):
+    if name == "Classifier":
         from soundmark import model
 
-        return getattr(model, name)
+        return model.Classifier
+    if name == "load":
+        from soundmark import published
+
+        return published.load
     raise AttributeError(f"module 'soundmark' has no attribute {name!r}")

@@ -232,7 +232,8 @@ def _encode_batch(
         except SoundmarkError as error:
             rows[clip] = str(error)
     for length, group in same_length.items():
-        most = max(1, int(encoder.piece_seconds * encoder.sample_rate / length))
+        seconds = encoder.batch_seconds or encoder.piece_seconds
+        most = max(1, int(seconds * encoder.sample_rate / length))
         for i in range(0, len(group), most):
             some = group[i : i + most]
             with torch.inference_mode():

@@ -124,20 +124,44 @@ def _joined(learner: Exportable) -> onnx.ModelProto:
         export_graph(Vectors(encoder.traceable, pooling), samples, file, input_name=INPUT, output_names=("embedding",))
         encoded = onnx.load(file).graph
     head = head_graph(learner.estimator, len(learner.classes), vector="embedding", output="probabilities")
-    # Only what computes: the exporter also notes where in whose files each operator comes from.
-    for node in encoded.node:
+    widths = {"probabilities": len(learner.classes), "embedding": pooling.output_dim(encoder.dim)}
+    return _assembled([*encoded.node, *head.nodes], [*encoded.initializer, *head.constants], widths)
+
+
+def _assembled(nodes: Sequence[Any], constants: Sequence[Any], widths: Mapping[str, int]) -> onnx.ModelProto:
+    """A model of the line from waveform to probabilities, without what does not compute."""
+    for node in nodes:  # the exporter also notes where in whose files each operator comes from
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
-    widths = {"probabilities": len(learner.classes), "embedding": pooling.output_dim(encoder.dim)}
     graph = helper.make_graph(
-        nodes=[*encoded.node, *head.nodes],
+        nodes=nodes,
         name="soundmark",
         inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", "samples"])],
         outputs=[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", widths[name]]) for name in OUTPUTS],
-        initializer=[*encoded.initializer, *head.constants],
+        initializer=constants,
     )
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="soundmark"
+    )
+
+
+def finished(graph: str | os.PathLike[str], metadata: Mapping[str, Any]) -> bytes:
+    """The content of a model file from a traced network that gives probabilities and embedding itself.
+
+    Args:
+        graph: file written by `export_graph`, with the input and the outputs of a model file.
+        metadata: what the file says of itself; format and version are added.
+
+    Raises:
+        ModelError: if the metadata cannot be written as JSON.
+    """
+    from soundmark import __version__
+
+    traced = onnx.load(graph).graph
+    widths = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in traced.output}
+    return _content(
+        _assembled(traced.node, traced.initializer, widths),
+        {"format": FORMAT, **metadata, "soundmark_version": __version__},
     )
 
 

@@ -28,7 +28,7 @@ _COLUMNS = 16  # one AVX-512 register of float32: matrix kernels slow down when 
 
 
 class PowerSpectrogram(nn.Module):
-    """Squared magnitude of the short-time Fourier transform under a periodic Hann window.
+    """Squared magnitude of the short-time Fourier transform under a Hann window.
 
     Args:
         window: samples under the window.
@@ -39,18 +39,26 @@ class PowerSpectrogram(nn.Module):
         precise: whether to transform in double precision, for what looks into spectral holes: single precision leaves a
             floor of rounding noise 130 dB below the loudest bin, above what many lossy recordings hold in their top
             octave. It takes twice the time.
+        periodic: whether the window is periodic, as is usual, or symmetric.
     """
 
     hann: Tensor
 
     def __init__(
-        self, window: int, hop: int, *, length: int = 0, pad_mode: str = "constant", precise: bool = False
+        self,
+        window: int,
+        hop: int,
+        *,
+        length: int = 0,
+        pad_mode: str = "constant",
+        precise: bool = False,
+        periodic: bool = True,
     ) -> None:
         super().__init__()
         self.window, self.hop, self.pad_mode, self.precise = window, hop, pad_mode, precise
         self.length = length or window
         self.bins = self.length // 2 + 1
-        hann = torch.hann_window(window, periodic=True, dtype=torch.float64)
+        hann = torch.hann_window(window, periodic=periodic, dtype=torch.float64)
         self.register_buffer("hann", hann if precise else hann.float(), persistent=False)
         left = (self.length - window) // 2
         self._window = np.pad(self.hann.numpy(), (left, self.length - window - left))

@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   soundmark classify dog.wav --model runs/toy
   soundmark classify recordings/ --top 3
   soundmark classify street.flac --window 5 --hop 2.5    over time
+  soundmark classify street.flac --model mn04            AudioSet's 527 tags, by published weights
   soundmark classify siren.mp3 --view danger             50 classes summed into danger and safe
   ffmpeg -i film.mkv -f wav - | soundmark classify -
 
@@ -39,7 +40,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument(
         "sources", nargs="+", metavar="FILE|FOLDER|-", help="recordings; - reads one from standard input"
     )
-    options.add_argument("--model", metavar="M", help=f"model file, or a run's folder (default: ${MODEL_VARIABLE})")
+    options.add_argument(
+        "--model", metavar="M", help=f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE})"
+    )
     options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
     options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
     options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _classifier(args: argparse.Namespace) -> Classifier:
     from soundmark.errors import ModelError
-    from soundmark.model import load
+    from soundmark.published import load
 
     path = args.model or os.environ.get(MODEL_VARIABLE)
     if not path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soundmark.encoders import handcrafted, hear, huggingface, onnxfile, spectral
+from soundmark.encoders import handcrafted, hear, huggingface, mobilenet, onnxfile, spectral
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.engine import Engine, split_engine
 from soundmark.encoders.joined import Joined
@@ -20,6 +20,7 @@ ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
     "logfreq": spectral.logfreq,
     "logmel": spectral.logmel,
     "mfcc": spectral.mfcc,
+    **dict.fromkeys(mobilenet.WIDTHS, mobilenet.mobilenet),
 }
 """Every encoder by name."""
 

@@ -21,8 +21,8 @@ class Encoder(nn.Module):
         min_seconds: shortest waveform `encode` takes; shorter clips are filled up to it first.
         feature_names: what the components of a frame are, or empty.
         exportable: False where no ONNX graph can be written.
-        piece_seconds: most audio encoded at once, which bounds memory: longer recordings are heard piece by piece, and
-            a batch holds no more than this.
+        piece_seconds: most audio encoded at once, which bounds memory: longer recordings are heard piece by piece.
+        batch_seconds: most audio in a batch of several clips; 0 is as much as in a piece.
         rounds_up: whether a last, incomplete hop makes a frame; joined encoders of different hops are aligned by it.
         centred_on: the moment that the first frame is centred on, in hops: 0.5 where a frame tells of the hop it stands
             for, 0 where windows are centred on the waveform's beginning, as those of spectrograms are.
@@ -36,6 +36,7 @@ class Encoder(nn.Module):
     feature_names: tuple[str, ...] = ()
     exportable: bool = True
     piece_seconds: float = 60.0
+    batch_seconds: float = 0.0
     rounds_up: bool = False
     centred_on: float = 0.5
 

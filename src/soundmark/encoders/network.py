@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
         sample_rate: Hz.
         layers: every layer by name, the deepest last; that one is the encoder's own.
-        min_seconds, piece_seconds, rounds_up: see `Encoder`.
+        min_seconds, piece_seconds, batch_seconds, rounds_up: see `Encoder`.
     """
 
     key: str
@@ -46,6 +46,7 @@ class Trunk(nn.Module):
     layers: Mapping[str, Layer]
     min_seconds: float = 0.05
     piece_seconds: float = 60.0
+    batch_seconds: float = 0.0
     rounds_up: bool = False
 
     def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
@@ -91,7 +92,7 @@ class NetworkEncoder(Encoder):
         self.sample_rate = trunk.sample_rate
         self.hop_seconds = about.hop / trunk.sample_rate
         self.min_seconds, self.piece_seconds = trunk.min_seconds, trunk.piece_seconds
-        self.rounds_up = trunk.rounds_up
+        self.batch_seconds, self.rounds_up = trunk.batch_seconds, trunk.rounds_up
 
     @property
     def identity(self) -> str:
