@@ -18,7 +18,7 @@ FLOORS = [
     {"errors"},
     {"files", "spec"},
     {"audio", "intervals", "environment"},
-    {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators"},
+    {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"results", "spool"},
     {"embeddings", "report", "recipe"},
