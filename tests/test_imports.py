@@ -22,7 +22,7 @@ FLOORS = [
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"results", "spool"},
     {"embeddings", "report", "recipe"},
-    {"learners", "tables"},
+    {"learners", "tables", "transform"},
     {"export", "protocol"},
     {"runs", "benchmark"},
     {"cli"},

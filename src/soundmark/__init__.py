@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundmark.model import Classifier, load
+    from soundmark.transform import Embed
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "__version__", "load"]
+__all__ = ["Classifier", "Embed", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from soundmark import model
 
         return getattr(model, name)
+    if name == "Embed":
+        from soundmark.transform import Embed
+
+        return Embed
     raise AttributeError(f"module 'soundmark' has no attribute {name!r}")
