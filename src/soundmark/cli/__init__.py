@@ -19,6 +19,7 @@ VERBS = {
     "compare": "compare runs on the same clips",
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",
+    "fewshot": "measure how far a few clips per class carry",
     "classify": "recognise sounds with a model file",
 }
 INTERRUPTED = 130
