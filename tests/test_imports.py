@@ -24,7 +24,7 @@ FLOORS = [
     {"embeddings", "report", "recipe"},
     {"learners", "tables", "transform"},
     {"export", "protocol"},
-    {"runs", "benchmark", "fewshot"},
+    {"runs", "benchmark", "fewshot", "study"},
     {"cli"},
 ]
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")

@@ -20,6 +20,7 @@ VERBS = {
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",
     "fewshot": "measure how far a few clips per class carry",
+    "study": "moments against their mean; probes over several seeds",
     "classify": "recognise sounds with a model file",
 }
 INTERRUPTED = 130
