@@ -24,7 +24,7 @@ FLOORS = [
     {"embeddings", "report", "recipe"},
     {"learners", "tables", "transform"},
     {"export", "protocol"},
-    {"runs", "benchmark", "fewshot", "study"},
+    {"runs", "benchmark", "fewshot", "study", "unknown"},
     {"cli"},
 ]
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")

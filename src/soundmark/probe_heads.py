@@ -280,7 +280,7 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("this classifier needs clips of at least two classes; the data has one class")
         X = self._normal(X)
         self.prototypes_ = self._normal(np.stack([X[codes == code].mean(axis=0) for code in range(len(self.classes_))]))
-        between = self._distances(self.prototypes_).sum() / (len(self.classes_) * (len(self.classes_) - 1))
+        between = self.distances(self.prototypes_).sum() / (len(self.classes_) * (len(self.classes_) - 1))
         self.scale_ = APART / between if between > 0 else 1.0
         return self
 
@@ -290,7 +290,9 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lengths = np.linalg.norm(X, axis=1, keepdims=True)
         return X / np.where(lengths > 0, lengths, 1.0)
 
-    def _distances(self, X: np.ndarray) -> np.ndarray:
+    def distances(self, X: np.ndarray) -> np.ndarray:
+        """(n, classes) squared distances to the prototypes, of vectors brought to length 1 where they are."""
+        X = self._normal(np.asarray(X, dtype=np.float64))
         products = X @ self.prototypes_.T
         squares = (X * X).sum(1)[:, None] + (self.prototypes_**2).sum(1)[None] - 2.0 * products
         nearer: np.ndarray = np.maximum(squares, 0.0)
@@ -300,7 +302,7 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """(n, classes) scores; (n,) the second class's above the first's where there are two."""
         check_is_fitted(self, "prototypes_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        scores: np.ndarray = -self.scale_ * self._distances(self._normal(X))
+        scores: np.ndarray = -self.scale_ * self.distances(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:

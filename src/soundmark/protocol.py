@@ -28,7 +28,6 @@ from soundmark.splits import INNER_FOLDS, possible_splits
 from soundmark.tasks.base import Clip, Round, Task, check_groups
 
 FALSE_ALARM_RATES = (0.05, 0.01)
-ACCEPTED = 0.95  # of known sounds that shall score at or above the threshold below which a sound is unknown
 
 
 @dataclass

@@ -21,6 +21,7 @@ VERBS = {
     "benchmark": "measure a grid of learners, only what is missing",
     "fewshot": "measure how far a few clips per class carry",
     "study": "moments against their mean; probes over several seeds",
+    "unknown": "measure how well unknown sounds are told from known ones",
     "classify": "recognise sounds with a model file",
 }
 INTERRUPTED = 130
