@@ -80,9 +80,9 @@ def write_model(
 ) -> dict[str, Any]:  # fmt: skip
     """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
 
-    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on. The score
-    below which a sound is unknown comes from the protocol's predictions too, each by a learner that had not heard the
-    clip: to this model, fitted on all clips, they are what out-of-fold scores are to a training side.
+    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on. The
+    score below which a sound is unknown comes from the protocol's predictions too, each by a learner that had not heard
+    the clip: to this model, fitted on all clips, they are what out-of-fold scores are to a training side.
 
     Returns:
         What was fitted, and how far the file agrees with the learner on real clips.
