@@ -145,7 +145,7 @@ class _Network:
         return found
 
     def placed(self, *arrays: np.ndarray) -> list[Any]:
-        return [self.torch.from_numpy(array).to(self.device) for array in arrays]
+        return [self.torch.tensor(array, device=self.device) for array in arrays]  # copies: theirs may be read-only
 
     def epoch(self, data: Sequence[Any], batch: int, order: np.ndarray) -> None:
         place = self.torch.from_numpy(order).to(self.device)
