@@ -20,10 +20,13 @@ SMALL = {
     "boosting": "boosting?iterations=10&features=0.5",
     "extra-trees": "extra-trees?trees=20",
     "forest": "forest?trees=20&leaf=2",
+    "linear": "linear?epochs=3",
     "mlp": "mlp?hidden=16x8&steps=50",
+    "three-layer": "three-layer?hidden=16&epochs=3",
 }
 NAMES = [SMALL.get(name, name) for name in heads.HEADS]
 NAMES += ["knn?metric=cosine", "knn?weights=uniform&k=3", "svm+logreg+forest?trees=5", "svm?gamma=0.5"]
+NAMES += ["prototype?metric=euclidean", "linear?epochs=auto&batch=64"]
 
 
 def clips(classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,8 +113,11 @@ def test_equal_heads_make_equal_graphs() -> None:
 def test_which_heads_are_smooth() -> None:
     X, y = clips(2)
     smooth = {name for name in NAMES if head_graphs.is_smooth(fitted(name, X, y))}
-    assert smooth == {SMALL.get(name, name) for name in ("lda", "linear-svm", "logreg", "mlp", "svm")} | {
-        "svm?gamma=0.5"
+    named = ("lda", "linear", "linear-svm", "logreg", "mlp", "prototype", "svm", "three-layer")
+    assert smooth == {SMALL.get(name, name) for name in named} | {
+        "svm?gamma=0.5",
+        "prototype?metric=euclidean",
+        "linear?epochs=auto&batch=64",
     }
 
 

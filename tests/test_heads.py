@@ -14,9 +14,12 @@ SMALL = {
     "boosting": "boosting?iterations=20&features=0.5",
     "extra-trees": "extra-trees?trees=20",
     "forest": "forest?trees=20",
+    "linear": "linear?epochs=20&rate=0.01",
     "mlp": "mlp?hidden=32x16&steps=200",
+    "three-layer": "three-layer?hidden=32&epochs=10&rate=0.003",
 }
-NAMES = [SMALL.get(name, name) for name in heads.HEADS] + ["svm+logreg"]
+NAMES = [SMALL.get(name, name) for name in heads.HEADS]
+NAMES += ["svm+logreg", "prototype?metric=euclidean", "linear?epochs=auto&rate=0.01&batch=32"]
 
 
 def blobs(classes: int, per_class: int = 16, dim: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +182,10 @@ def test_one_thread_holds_until_the_last_has_left():
         ("forest?features=1.5", "share in"),
         ("forest?features=many", "should be a number"),
         ("lda?shrinkage=2", "share in"),
+        ("linear?epochs=0", "a number from 1 up, or `auto`"),
+        ("three-layer?epochs=many", "a number from 1 up, or `auto`"),
+        ("three-layer?hidden=0", "positive number"),
+        ("prototype?metric=chess", "one of: cosine, euclidean"),
         ("logreg@layer", "no view and no layer"),
     ],
 )

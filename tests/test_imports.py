@@ -18,14 +18,14 @@ FLOORS = [
     {"errors"},
     {"files", "spec"},
     {"audio", "intervals", "environment", "download"},
-    {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators"},
+    {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"results", "spool", "hear"},
     {"embeddings", "report", "recipe"},
-    {"learners", "tables"},
+    {"learners", "tables", "transform"},
     {"export", "protocol"},
     {"published"},
-    {"runs", "benchmark"},
+    {"runs", "benchmark", "fewshot", "study", "unknown"},
     {"cli"},
 ]
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")

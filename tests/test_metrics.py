@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from soundmark import metrics
+from soundmark.detection import accepting_threshold
 from soundmark.errors import ResultsError, SpecError
 from soundmark.results import Predictions
 
@@ -314,3 +315,15 @@ def test_a_thousand_resamples_of_two_thousand_clips_are_quick():
     started = time.process_time()
     metrics.interval(metrics.accuracy, targets, p, groups)
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("accepted", [0.5, 0.95, 0.99])
+def test_an_accepting_threshold_lets_as_many_through_as_it_says(accepted: float) -> None:
+    scores = np.random.default_rng(0).random(137)
+    threshold = accepting_threshold(scores, accepted)
+    assert accepted <= (scores >= threshold).mean() < accepted + 0.01
+    assert not np.isin(threshold, scores), "there is room for rounding"
+    assert accepting_threshold(scores[:3], accepted=0.95) < scores[:3].min(), "of a few, all"
+    assert accepting_threshold(np.ones(5)) < 1
+    with pytest.raises(ResultsError, match="at least one"):
+        accepting_threshold(np.empty(0))

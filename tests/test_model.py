@@ -179,6 +179,28 @@ def test_a_view_of_labels_that_may_occur_together_takes_the_surest(tiny_model: C
     assert said[0, 0] == pytest.approx(loudness(0.2), abs=1e-5)
 
 
+def test_unknown_is_answered_where_it_is_asked_for(tiny_model: Callable[..., bytes]) -> None:
+    recognise = soundmark.load(tiny_model(unknown_below=0.7))
+    unsure = (sound(1, 0.1), RATE)  # quiet and loud alike
+    plain = recognise(unsure)
+    assert {answer["label"] for answer in plain} == {"quiet", "loud"}
+    said = recognise(unsure, unknown=True)
+    assert said[0] == {"label": "unknown", "score": pytest.approx(1 - plain[0]["score"])}
+    assert said[1:] == plain
+    assert recognise(unsure, top_k=1, unknown=True) == said[:1]
+    sure = (sound(1, 0.4), RATE)
+    assert recognise(sure, unknown=True) == recognise(sure)
+
+
+def test_without_a_threshold_nothing_is_unknown(tiny_model: Callable[..., bytes]) -> None:
+    with pytest.raises(ModelError, match="no threshold below which a sound is unknown"):
+        soundmark.load(tiny_model())((sound(1), RATE), unknown=True)
+    viewed = soundmark.load(tiny_model(unknown_below=0.7)).with_view(VIEW)
+    assert "unknown_below" not in viewed.metadata
+    with pytest.raises(ModelError, match="without a view"):
+        viewed((sound(1), RATE), unknown=True)
+
+
 def test_threads_share_a_classifier(recognise: model.Classifier) -> None:
     wanted = [recognise.predict_proba(sound(0.5, level)) for level in np.linspace(0, 0.5, 8)]
     failures: list[int] = []

@@ -169,6 +169,8 @@ def test_what_may_not_pass(tiny_model: Callable[..., bytes], mutate: Callable[[A
         ({"thresholds": {"other": 0.5}}, "thresholds"),
         ({"thresholds": {"loud": 2}}, "thresholds"),
         ({"thresholds": [0.5]}, "thresholds"),
+        ({"unknown_below": 1.5}, "unknown_below"),
+        ({"unknown_below": "low"}, "unknown_below"),
     ],
 )
 def test_metadata_that_make_no_sense(tiny_model: Callable[..., bytes], said: dict[str, Any], says: str) -> None:

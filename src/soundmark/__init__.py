@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from soundmark.model import Classifier
     from soundmark.published import load
+    from soundmark.transform import Embed
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "__version__", "load"]
+__all__ = ["Classifier", "Embed", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from soundmark import published
 
         return published.load
+    if name == "Embed":
+        from soundmark.transform import Embed
+
+        return Embed
     raise AttributeError(f"module 'soundmark' has no attribute {name!r}")

@@ -19,6 +19,7 @@ from soundmark.intervals import RESAMPLES, Floats, bounds, cluster_weights, coun
 Bools = NDArray[np.bool_]
 Score = Any  # one float; with weights (k, n), an array (k,)
 CURVE_POINTS = 200
+ACCEPTED = 0.95  # of known sounds that shall score at or above the threshold below which a sound is unknown
 
 
 def _steps(is_positive: Bools, scores: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
@@ -98,6 +99,28 @@ def choose_threshold(scores: Floats, is_positive: Bools, max_false_alarm: float)
     above = scores[scores > blocked]
     threshold = (blocked + float(above.min())) / 2 if len(above) else blocked
     return threshold if threshold > blocked else float(np.nextafter(blocked, np.inf))
+
+
+def accepting_threshold(scores: Floats, accepted: float = ACCEPTED) -> float:
+    """The highest threshold at or above which this share of the scores lies, all of them where they are few.
+
+    Give it scores of known clips that are out of fold. It lies half-way to the next lower score seen, or a thousandth
+    below the lowest, which decides all these clips alike and leaves room for rounding.
+
+    Args:
+        scores: (n,) of known clips.
+        accepted: the share, 0 to 1.
+
+    Raises:
+        ResultsError: if there are no scores, or one is not a number.
+    """
+    if not len(scores) or not np.isfinite(scores).all():
+        raise ResultsError("a threshold needs finite scores, and at least one")
+    ordered = np.unique(scores)
+    allowed = math.floor((1 - accepted) * len(scores) + 1e-9)
+    lowest = np.sort(scores)[min(allowed, len(scores) - 1)]
+    below = ordered[ordered < lowest]
+    return float((below[-1] + lowest) / 2) if len(below) else float(lowest - 1e-3 * abs(lowest))
 
 
 def alarm(

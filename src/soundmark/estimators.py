@@ -156,7 +156,8 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         estimator: what to calibrate, with `decision_function`.
-        splits: (train, test) positions into the rows of X given to `fit`; they keep groups whole.
+        splits: (train, test) positions into the rows of X given to `fit`; they keep groups whole. Without any, which
+            is all that one clip per class allows, the scores are taken as they are.
     """
 
     def __init__(self, estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -172,7 +173,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             machine = clone(self.estimator).fit(X[train], y[train])
             scores.append(self._scores(machine, X[test]))
             targets.append(np.searchsorted(self.classes_, y[test]))
-        self.sharpness_ = _sharpness(np.concatenate(scores), np.concatenate(targets))
+        self.sharpness_ = _sharpness(np.concatenate(scores), np.concatenate(targets)) if scores else 1.0
         self.estimator_ = clone(self.estimator).fit(X, y)
         return self
 

@@ -33,6 +33,7 @@ from soundmark.estimators import (
     ShrunkLDA,
     vote_matrix,
 )
+from soundmark.probe_heads import AdamClassifier, ChosenEpochs, Prototypes
 
 NEAREST = 1e-12  # distances below count as this, so that a clip that is in the training set has a finite weight
 
@@ -90,7 +91,7 @@ def is_smooth(estimator: Any) -> bool:
         return all(is_smooth(step) for _, step in estimator.steps)
     if isinstance(estimator, Average):
         return all(is_smooth(each) for each in estimator.estimators_)
-    if isinstance(estimator, Calibrated):
+    if isinstance(estimator, Calibrated | ChosenEpochs):
         return is_smooth(estimator.estimator_)
     steps = (RandomForestClassifier, ExtraTrees, Boosting, Neighbours)
     return not isinstance(estimator, steps)
@@ -102,7 +103,7 @@ def has_graph(estimator: Any) -> bool:
         return all(has_graph(step) for _, step in estimator.steps)
     if isinstance(estimator, Average):
         return all(has_graph(each) for each in estimator.estimators)
-    if isinstance(estimator, Calibrated):
+    if isinstance(estimator, Calibrated | ChosenEpochs):
         return has_graph(estimator.estimator)
     return type(estimator) in {StandardScaler, *PROBABILITIES, *SCORES}
 
@@ -157,7 +158,7 @@ def _linear_model(graph: Graph, head: Any, vector: str) -> str:
     return _softmax(graph, _linear(graph, head.coef_.T, head.intercept_, vector), len(head.coef_))
 
 
-def _mlp(graph: Graph, head: FixedMLP, vector: str) -> str:
+def _mlp(graph: Graph, head: FixedMLP | AdamClassifier, vector: str) -> str:
     for i, (weights, bias) in enumerate(zip(head.coefs_, head.intercepts_, strict=True)):
         vector = graph.add("Relu", vector) if i else vector
         vector = _linear(graph, weights, bias, vector)
@@ -226,6 +227,26 @@ def _calibrated(graph: Graph, head: Calibrated, vector: str) -> str:
     scores = _scores(graph, head.estimator_, vector)
     sharpened = graph.add("Mul", scores, graph.constant(head.sharpness_))
     return _softmax(graph, sharpened, 1 if len(head.classes_) == 2 else len(head.classes_))
+
+
+def _chosen_epochs(graph: Graph, head: ChosenEpochs, vector: str) -> str:
+    return _probabilities(graph, head.estimator_, vector)
+
+
+def _prototypes(graph: Graph, head: Prototypes, vector: str) -> str:
+    """Minus the squared distances by the binomial formula, in double precision since large terms cancel."""
+    known, axis = head.prototypes_, graph.constant([1], np.int64)
+    x = graph.add("Cast", vector, to=TensorProto.DOUBLE)
+    if head.metric == "cosine":
+        length = graph.add("Max", graph.add("ReduceL2", x, axis), graph.constant(1e-300, np.float64))
+        x = graph.add("Div", x, length)
+    squares = graph.add("ReduceSumSquare", x, axis)
+    products = graph.add("MatMul", x, graph.constant(-2.0 * known.T, np.float64))
+    distances = graph.add("Add", graph.add("Add", products, squares), graph.constant((known**2).sum(1), np.float64))
+    scores = graph.add("Mul", distances, graph.constant(-head.scale_, np.float64))
+    if len(head.classes_) == 2:
+        scores = graph.add("MatMul", scores, graph.constant([[-1.0], [1.0]], np.float64))
+    return graph.add("Cast", scores, to=TensorProto.FLOAT)
 
 
 def _average(graph: Graph, head: Average, vector: str) -> str:
@@ -331,13 +352,16 @@ def _boosting(graph: Graph, head: Any, vector: str) -> str:
 SCORES: dict[type, Callable[[Graph, Any, str], str]] = {
     KernelSVM: _kernel_svm,
     LinearSVM: _linear_svm,
+    Prototypes: _prototypes,
 }
 """Scores (batch, classes), or (batch, 1) for two classes, by type of estimator."""
 
 PROBABILITIES: dict[type, Callable[[Graph, Any, str], str]] = {
+    AdamClassifier: _mlp,
     Average: _average,
     Boosting: _boosting,
     Calibrated: _calibrated,
+    ChosenEpochs: _chosen_epochs,
     ExtraTrees: _forest,
     FixedMLP: _mlp,
     LogisticRegression: _linear_model,

@@ -1,4 +1,4 @@
-"""Heads: classical estimators on vectors, as scikit-learn pipelines with the scaler inside.
+"""Heads: estimators on vectors, as scikit-learn pipelines with the scaler inside.
 
 A head is named in the grammar (`svm?C=10`), and several joined with `+` average their probabilities (`svm+logreg`).
 Adding one is a function here and a line in `HEADS`. Heads know arrays only: no clips, no groups, no files.
@@ -31,6 +31,7 @@ from soundmark.estimators import (
     Neighbours,
     ShrunkLDA,
 )
+from soundmark.probe_heads import AUTO, AdamClassifier, ChosenEpochs, Prototypes, chooses_epochs
 from soundmark.spec import Spec, lookup, parse_joined, take
 
 
@@ -60,10 +61,15 @@ def _one(spec: Spec, seed: int) -> Pipeline:
 
 
 def needs_calibration(estimator: Any) -> bool:
-    """Whether the estimator, or a part of an average, gives scores instead of probabilities."""
+    """Whether the estimator, or a part of an average, asks for out-of-fold scores before it is fitted.
+
+    It does where it gives scores instead of probabilities, and where its number of epochs is yet to be chosen.
+    """
     if isinstance(estimator, Average):
         return any(needs_calibration(each) for each in estimator.estimators)
-    return not isinstance(estimator, Calibrated) and not hasattr(estimator, "predict_proba")
+    if isinstance(estimator, Calibrated | ChosenEpochs):
+        return False
+    return chooses_epochs(estimator) or not hasattr(estimator, "predict_proba")
 
 
 def calibrated(estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
@@ -71,14 +77,17 @@ def calibrated(estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) 
 
     Args:
         estimator: what `build` gave.
-        splits: (train, test) positions among those rows. They should keep groups whole; heads cannot know.
+        splits: (train, test) positions among those rows. They should keep groups whole; heads cannot know. Without
+            any, scores are taken as they are, and epochs as many as may be.
 
     Returns:
         An unfitted estimator with `predict_proba`. In an average only the parts that need it are calibrated.
     """
     if isinstance(estimator, Average):
         return Average([calibrated(each, splits) for each in estimator.estimators])
-    return Calibrated(estimator, splits) if needs_calibration(estimator) else clone(estimator)
+    if not needs_calibration(estimator):
+        return clone(estimator)
+    return ChosenEpochs(estimator, splits) if chooses_epochs(estimator) else Calibrated(estimator, splits)
 
 
 @contextmanager
@@ -204,16 +213,49 @@ def lda(spec: Spec, seed: int) -> Pipeline:
     return _scaled(ShrunkLDA(shrinkage, priors="equal" if given["balanced"] else "frequent"))
 
 
+def linear(spec: Spec, seed: int) -> Pipeline:
+    """One linear layer, trained with Adam; `epochs` is a number, or `auto` to choose it on the training side."""
+    return _scaled(AdamClassifier((), **_adam(spec), random_state=seed))
+
+
+def three_layer(spec: Spec, seed: int) -> Pipeline:
+    """Three linear layers with ReLU between (dim, `hidden`, `hidden`, classes), trained with Adam like `linear`."""
+    given = _adam(spec, hidden=256)
+    size = given.pop("hidden")
+    return _scaled(AdamClassifier((size, size), **given, random_state=seed))
+
+
+def _adam(spec: Spec, **more: Any) -> dict[str, Any]:
+    """Settings of training with Adam. Batch, rate and epochs are those of the AudioSep probing study we repeat."""
+    given = _settings(spec, **more, batch=8, rate=1e-3, epochs="100", balanced=True)
+    epochs = given["epochs"]
+    if epochs != AUTO:
+        if not (epochs.isdigit() and 0 < int(epochs) <= 100_000):
+            raise SpecError(f"{str(spec)!r}: epochs is a number from 1 up, or `auto`")
+        given["epochs"] = int(epochs)
+    return {key: value for key, value in given.items() if key != "balanced"} | {"class_weight": _weight(given)}
+
+
+def prototype(spec: Spec, seed: int) -> Pipeline:
+    """The class whose mean is nearest, by `metric` `cosine` or `euclidean`; for a handful of clips per class."""
+    given = _settings(spec, metric="cosine")
+    _choice(spec, given, "metric", ("cosine", "euclidean"))
+    return _scaled(Prototypes(given["metric"]))
+
+
 HEADS: dict[str, Callable[[Spec, int], Pipeline]] = {
     "boosting": boosting,
     "extra-trees": extra_trees,
     "forest": forest,
     "knn": knn,
     "lda": lda,
+    "linear": linear,
     "linear-svm": linear_svm,
     "logreg": logreg,
     "mlp": mlp,
+    "prototype": prototype,
     "svm": svm,
+    "three-layer": three_layer,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SoundmarkError
 from soundmark.spec import candidates
-from soundmark.splits import inner_splits
+from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
 
 CALIBRATION_FOLDS = 5
@@ -143,7 +144,10 @@ class Probe:
         return other
 
     def fit(self, task: Task, seed: int) -> None:
-        """See `Learner.fit`. Heads without probabilities are calibrated on group-aware folds of these clips."""
+        """See `Learner.fit`. Heads without probabilities are calibrated on group-aware folds of these clips.
+
+        Where a class has one group only there may be nothing to hold out; such heads then stay uncalibrated.
+        """
         X, y = self.vectors(task), np.asarray(task.targets())
         present = np.unique(y)
         if len(present) < 2:
@@ -153,9 +157,10 @@ class Probe:
             )
         estimator = heads.build(self.head_name, seed)
         if heads.needs_calibration(estimator):
-            splits = inner_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
+            splits = possible_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
             estimator = heads.calibrated(estimator, splits)
-        with heads.one_thread():
+        with heads.one_thread(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # one clip per class
             try:
                 self.estimator = estimator.fit(X, y)
             except ValueError as error:  # such as weights that grew beyond all bounds

@@ -26,6 +26,7 @@ from soundmark.errors import AudioError, ModelError
 MEMORY_LIMIT = 4 << 30  # bytes that graphs may use while they run, all models of a process together
 WHOLE_FACTOR = 1.5  # recordings up to so many times the longest training clip are heard whole
 WHOLE_SECONDS = 600.0  # and none longer than this
+UNKNOWN = "unknown"  # the label of a sound that is probably none of those learnt
 BATCH_SECONDS = 60.0  # of waveforms that go through the graph at once
 
 
@@ -158,12 +159,14 @@ class Classifier:
     def __repr__(self) -> str:
         return f"<Classifier {self.name}: {len(self.labels)} labels at {self.sample_rate} Hz>"
 
-    def __call__(self, source: Source, top_k: int | None = 5) -> list[dict[str, Any]]:
+    def __call__(self, source: Source, top_k: int | None = 5, *, unknown: bool = False) -> list[dict[str, Any]]:
         """The labels of a recording, best first, as Hugging Face's `audio-classification` answers.
 
         Args:
             source: a path, bytes, a binary file object, or (array, sample rate).
             top_k: how many labels; None gives all.
+            unknown: answer `unknown` first where the best label scores below the file's own threshold; its score is
+                what the best label leaves of 1.
 
         Returns:
             `[{"label": str, "score": float}, ...]`. Recordings much longer than the training clips are cut into
@@ -171,10 +174,25 @@ class Classifier:
 
         Raises:
             AudioError: if the recording cannot be read.
-            ModelError: if the graph fails on it.
+            ModelError: if the graph fails on it, or the file has no threshold for what is unknown.
         """
+        below = self.unknown_below if unknown else None
         rows = [probabilities for _, _, probabilities in self.windows(source)]
-        return self.top(self.combine(rows), top_k)
+        return self.top(self.combine(rows), top_k, unknown_below=below)
+
+    @property
+    def unknown_below(self) -> float:
+        """The score of the best label below which a sound is unknown.
+
+        Raises:
+            ModelError: if the file says nothing of that.
+        """
+        if self.facts.unknown_below is None:
+            raise ModelError(
+                f"{self.name} has no threshold below which a sound is unknown: views and older files have none; "
+                "take the model without a view, or train it again"
+            )
+        return self.facts.unknown_below
 
     def combine(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """(classes,) probabilities of a recording from those of its windows, by the model's policy."""
@@ -182,10 +200,19 @@ class Classifier:
         combined: np.ndarray = table.max(axis=0) if self.policy.combine == "max" else table.mean(axis=0)
         return combined
 
-    def top(self, probabilities: np.ndarray, top_k: int | None = 5) -> list[dict[str, Any]]:
-        """The best `top_k` of (classes,) probabilities, as labels with scores; ties in the order of the labels."""
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        return [{"label": self.labels[i], "score": float(probabilities[i])} for i in order]
+    def top(
+        self, probabilities: np.ndarray, top_k: int | None = 5, *, unknown_below: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The best `top_k` of (classes,) probabilities, as labels with scores; ties in the order of the labels.
+
+        Where the best is below `unknown_below`, `unknown` comes before it and counts among the `top_k`.
+        """
+        order = np.argsort(-probabilities, kind="stable")
+        answers = [{"label": self.labels[i], "score": float(probabilities[i])} for i in order[:top_k]]
+        best = float(probabilities[order[0]])
+        if unknown_below is not None and best < unknown_below:
+            answers = [{"label": UNKNOWN, "score": 1.0 - best}, *answers][:top_k]
+        return answers
 
     def windows(
         self, source: Source, window_seconds: float | None = None, hop_seconds: float | None = None
@@ -316,7 +343,8 @@ class Classifier:
         matrix, labels = view.matrix(self.labels)
         columns = matrix if self.columns is None else self.columns @ matrix
         metadata = self.metadata | {"labels": list(labels), "view": view.name, "thresholds": {}}
-        facts = replace(self.facts, labels=tuple(labels), thresholds={}, metadata=metadata)
+        metadata.pop("unknown_below", None)
+        facts = replace(self.facts, labels=tuple(labels), thresholds={}, metadata=metadata, unknown_below=None)
         return replace(self, facts=facts, columns=columns)
 
 

@@ -55,6 +55,7 @@ class Facts:
         clip_seconds: median and longest length of the clips it was trained on.
         thresholds: by label, for the labels that have one.
         metadata: everything it says, as plain data.
+        unknown_below: the score of the best label below which a sound is unknown; None where it says nothing of that.
     """
 
     labels: tuple[str, ...]
@@ -64,6 +65,7 @@ class Facts:
     clip_seconds: tuple[float, float]
     thresholds: dict[str, float]
     metadata: dict[str, Any]
+    unknown_below: float | None = None
 
 
 def check(content: bytes, name: str) -> Facts:
@@ -380,6 +382,9 @@ def _facts(properties: dict[str, bytes]) -> Facts:
         label in labels and _is_number(value) and 0 <= value <= 1 for label, value in thresholds.items()
     ):
         raise ModelError("its thresholds are not numbers from 0 to 1 for its labels")
+    unknown = said.get("unknown_below")
+    if unknown is not None and not (_is_number(unknown) and 0 <= unknown <= 1):
+        raise ModelError("its unknown_below is not a number from 0 to 1")
     return Facts(
         labels=tuple(labels),
         kind=said["kind"],
@@ -388,6 +393,7 @@ def _facts(properties: dict[str, bytes]) -> Facts:
         clip_seconds=(float(lengths[0]), float(lengths[1])),
         thresholds={label: float(value) for label, value in thresholds.items()},
         metadata=said,
+        unknown_below=None if unknown is None else float(unknown),
     )
 
 

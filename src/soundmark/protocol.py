@@ -24,7 +24,7 @@ from soundmark.errors import ResultsError, SoundmarkError, TaskError
 from soundmark.files import write_json
 from soundmark.learners import Learner, describe
 from soundmark.results import Predictions
-from soundmark.splits import INNER_FOLDS, inner_splits
+from soundmark.splits import INNER_FOLDS, possible_splits
 from soundmark.tasks.base import Clip, Round, Task, check_groups
 
 FALSE_ALARM_RATES = (0.05, 0.01)
@@ -129,7 +129,10 @@ def evaluate(
 def choose(
     task: Task, candidates: Sequence[Learner], *, seed: int, inner_folds: int = INNER_FOLDS
 ) -> tuple[int, list[float]]:
-    """The best candidate by out-of-fold score inside these clips, and every candidate's score. Ties go to the first."""
+    """The best candidate by out-of-fold score inside these clips, and every candidate's score.
+
+    Ties go to the first; where no clip can be held out, all are tied.
+    """
     if len(candidates) == 1:
         return 0, []
     targets = np.asarray(task.targets())
@@ -157,18 +160,29 @@ def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = I
 
 
 def alarm_thresholds(train: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> dict[str, float]:
-    """Thresholds on the positive class's probability, by stated rate of false alarms, from out-of-fold scores."""
+    """Thresholds on the positive class's probability, by stated rate of false alarms, from out-of-fold scores.
+
+    None where no clip of the other class can be held out.
+    """
     positive = train.classes.index(train.positive)
     scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
     is_positive = np.asarray(train.targets()) == positive
-    held = np.unique(np.concatenate([test for _, test in _inner(train, seed, inner_folds)]))  # the rest has no score
+    held = held_out(train, seed=seed, inner_folds=inner_folds)
+    if is_positive[held].all():
+        return {}
     return {
         str(rate): float(metrics.choose_threshold(scores[held], is_positive[held], rate)) for rate in FALSE_ALARM_RATES
     }
 
 
+def held_out(task: Task, *, seed: int, inner_folds: int = INNER_FOLDS) -> np.ndarray:
+    """Positions of the clips whose `out_of_fold` probabilities are a learner's; the others got mere frequencies."""
+    tests = [test for _, test in _inner(task, seed, inner_folds)]
+    return np.unique(np.concatenate(tests)) if tests else np.empty(0, dtype=np.int64)
+
+
 def _inner(task: Task, seed: int, inner_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return inner_splits(task.targets(), [clip.group for clip in task.clips], inner_folds, seed)
+    return possible_splits(task.targets(), [clip.group for clip in task.clips], inner_folds, seed)
 
 
 def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int) -> RoundResult:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
+from soundmark.detection import accepting_threshold
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
 from soundmark.learners import Probe, describe, probes
@@ -64,7 +65,9 @@ def run(
     write_json(place / "environment.json", results.environment())
     write_json(place / "metrics.json", summary)  # the measurement stands, whatever becomes of the model
     if model:
-        summary["model"] = write_model(measured.task, candidates, recipe, place / "model.onnx", summary)
+        summary["model"] = write_model(
+            measured.task, candidates, recipe, place / "model.onnx", summary, measured.predictions
+        )
         write_json(place / "metrics.json", summary)
     if page:
         report.write(place, task=measured.task)
@@ -72,11 +75,14 @@ def run(
 
 
 def write_model(
-    task: Task, candidates: Sequence[Probe], recipe: Recipe, path: Path, summary: dict[str, Any]
-) -> dict[str, Any]:
+    task: Task, candidates: Sequence[Probe], recipe: Recipe, path: Path, summary: dict[str, Any],
+    predictions: results.Predictions,
+) -> dict[str, Any]:  # fmt: skip
     """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
 
-    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on.
+    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on. The
+    score below which a sound is unknown comes from the protocol's predictions too, each by a learner that had not heard
+    the clip: to this model, fitted on all clips, they are what out-of-fold scores are to a training side.
 
     Returns:
         What was fitted, and how far the file agrees with the learner on real clips.
@@ -97,6 +103,7 @@ def write_model(
         "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
         "thresholds": {task.positive: min(1.0, alarms[str(max(protocol.FALSE_ALARM_RATES))])} if alarms else {},
         "alarm_thresholds": alarms,
+        "unknown_below": float(np.clip(accepting_threshold(predictions.probabilities.max(axis=1)), 0.0, 1.0)),
         "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},
         "training_data": {
             "title": task.title,

@@ -57,6 +57,19 @@ def inner_splits(
     )
 
 
+def possible_splits(
+    targets: Sequence[int] | np.ndarray, groups: Sequence[str], k: int = 5, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`inner_splits`, or none where the groups do not allow two folds, as with one recording per class.
+
+    For what can do without: a calibration then takes scores as they are, and a choice its first candidate.
+    """
+    try:
+        return inner_splits(targets, groups, k, seed)
+    except SoundmarkError:
+        return []
+
+
 def _can_be_held_out(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Mask of clips whose group is not the only one of any class."""
     only = {codes[y == label][0] for label in np.unique(y) if len(np.unique(codes[y == label])) == 1}

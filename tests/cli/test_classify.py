@@ -190,3 +190,24 @@ def test_long_paths_are_cut_at_the_front(place: Path, said: Said) -> None:
     for line, name in zip(out.splitlines(), ("one.wav", "two.wav"), strict=True):
         assert line.startswith("…")
         assert f"/{name}  loud" in line.replace("\\", "/")
+
+
+def test_strangers_are_named_first_where_it_is_asked_for(
+    place: Path, said: Said, tmp_path: Path, tiny_model: Callable[..., bytes]
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_model(unknown_below=0.7))
+    unsure = place / "deeper" / "c.wav"
+    code, out, _ = said(unsure, "--unknown", "--json", "--threshold", 0.9)
+    content = json.loads(out)
+    assert code == 0
+    assert [set(one) for one in content["labels"]] == [{"label", "score"}]
+    assert content["labels"][0]["label"] == "unknown"
+    assert content["windows"][0]["labels"][0]["label"] == "unknown"
+    assert "unknown" not in said(unsure)[1]
+    assert "unknown" not in said(place / "b.wav", "--unknown")[1]
+
+
+def test_a_model_without_a_threshold_for_the_unknown_says_so(place: Path, said: Said) -> None:
+    code, out, err = said(place / "b.wav", "--unknown")
+    assert (code, out) == (1, "")
+    assert "no threshold below which a sound is unknown" in err

@@ -20,6 +20,9 @@ VERBS = {
     "compare": "compare runs on the same clips",
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",
+    "fewshot": "measure how far a few clips per class carry",
+    "study": "moments against their mean; probes over several seeds",
+    "unknown": "measure how well unknown sounds are told from known ones",
     "classify": "recognise sounds with a model file",
 }
 INTERRUPTED = 130

@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   soundmark classify recordings/ --top 3
   soundmark classify street.flac --window 5 --hop 2.5    over time
   soundmark classify street.flac --model mn04            AudioSet's 527 tags, by published weights
+  soundmark classify humming.wav --unknown               none of the classes, perhaps
   soundmark classify siren.mp3 --view danger             50 classes summed into danger and safe
   ffmpeg -i film.mkv -f wav - | soundmark classify -
 
@@ -46,6 +47,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
     options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
     options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")
+    options.add_argument(
+        "--unknown", action="store_true", help="answer `unknown` first where no label scores as known sounds do"
+    )
     options.add_argument("--window", metavar="S", type=_seconds, help="cut every recording into windows of S seconds")
     options.add_argument("--hop", metavar="S", type=_seconds, help="seconds between windows (default: end to end)")
     options.add_argument("--json", action="store_true", help="print a JSON object per recording and line")
@@ -57,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     _printable()
     classifier = _classifier(args)
+    if args.unknown:
+        _ = classifier.unknown_below  # a model without a threshold is an error now, not at every recording
     sources = [name for source in args.sources for name in _recordings(source)]
     width = min(NAME, max(map(len, sources), default=0))
     failed = 0
@@ -132,8 +138,14 @@ def _classify(classifier: Classifier, name: str, args: argparse.Namespace) -> di
 
 
 def _labels(classifier: Classifier, probabilities: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
-    best = classifier.top(probabilities, args.top)
-    return [{"label": one["label"], "score": round(one["score"], 6)} for one in best if one["score"] >= args.threshold]
+    below = classifier.unknown_below if args.unknown else None
+    best = classifier.top(probabilities, args.top, unknown_below=below)
+    strange = below is not None and float(max(probabilities)) < below  # its answer stands, whatever the threshold
+    return [
+        {"label": one["label"], "score": round(one["score"], 6)}
+        for place, one in enumerate(best)
+        if one["score"] >= args.threshold or (strange and not place)
+    ]
 
 
 def _page(said: dict[str, Any]) -> Iterator[str]:
