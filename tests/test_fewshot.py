@@ -92,8 +92,8 @@ def test_every_head_learns_from_one_clip_of_many_classes(head: str) -> None:
     probe = Probe(ENCODER, "mean", head)
     clips = tuple(Clip(f"{i}.wav", (f"{i:02d}",), group=str(i)) for i in range(30))
     task = Task("made", Path(), clips, tuple(f"{i:02d}" for i in range(30)), "", ())
-    probe._vectors = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
-    probe._rows = {clip: i for i, clip in enumerate(clips)}
+    probe.heard.vectors = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    probe.heard.rows = {clip: i for i, clip in enumerate(clips)}
     probe.fit(task, 0)
     said = probe.predict_proba(task)
     assert np.isfinite(said).all()
