@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,31 @@ def esc50_root() -> Path:
 def esc50_files(esc50_root: Path) -> list[Path]:
     """Every real clip of ESC-50, sorted by name."""
     return sorted((esc50_root / "audio").iterdir())
+
+
+@pytest.fixture
+def checkpoint() -> Callable[[str], Path]:
+    """Give the path of a real checkpoint by the name of its encoder, or skip."""
+
+    def path(name: str) -> Path:
+        from soundmark.encoders import weights
+
+        found = weights.located(name)
+        if found is None:
+            file = weights.CHECKPOINTS[name].file
+            pytest.skip(f"SKIPPED FOR WANT OF WEIGHTS: no {file} in SOUNDMARK_WEIGHTS; real weights are not tested")
+        return found
+
+    return path
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Folder of the outputs of reference implementations."""
+    folder = os.environ.get("SOUNDMARK_GOLDEN")
+    if not folder or not (Path(folder) / "fill_weights.py").is_file():
+        pytest.skip("SKIPPED FOR WANT OF GOLDEN NUMBERS: SOUNDMARK_GOLDEN names no such folder; parity is not tested")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

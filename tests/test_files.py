@@ -47,9 +47,9 @@ def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("SOUNDMARK_DATA", os.pathsep.join([str(tmp_path / "a"), "", str(tmp_path / "b")]))
     monkeypatch.delenv("SOUNDMARK_WEIGHTS", raising=False)
     assert files.data_folders() == [tmp_path / "a", tmp_path / "b", tmp_path / "data"]
-    assert files.weights_folder() == tmp_path / "weights"
-    monkeypatch.setenv("SOUNDMARK_WEIGHTS", str(tmp_path / "w"))
-    assert files.weights_folder() == tmp_path / "w"
+    assert files.weights_folders() == [tmp_path / "weights"]
+    monkeypatch.setenv("SOUNDMARK_WEIGHTS", os.pathsep.join([str(tmp_path / "v"), str(tmp_path / "w")]))
+    assert files.weights_folders() == [tmp_path / "v", tmp_path / "w", tmp_path / "weights"]
 
 
 def test_digest_is_of_the_content(tmp_path: Path) -> None:

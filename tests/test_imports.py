@@ -17,7 +17,7 @@ PACKAGE = Path(soundmark.__file__).parent
 FLOORS = [
     {"errors"},
     {"files", "spec"},
-    {"audio", "intervals", "environment"},
+    {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"results", "spool"},

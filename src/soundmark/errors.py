@@ -29,6 +29,10 @@ class DownloadError(SoundmarkError, OSError):
     """A file could not be fetched, or what came is not what was expected."""
 
 
+class WeightsError(SoundmarkError, ValueError):
+    """A file of pretrained weights is damaged, is not the published one, or does not fit its network."""
+
+
 class ModelError(SoundmarkError, ValueError):
     """A model file is not one of ours, is unsafe, or does not fit what is asked of it."""
 

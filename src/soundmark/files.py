@@ -25,9 +25,10 @@ def data_folders() -> list[Path]:
     return [*listed, cache_dir() / "data"]
 
 
-def weights_folder() -> Path:
-    """Folder of pretrained weights: `SOUNDMARK_WEIGHTS`, or the cache's own `weights` folder."""
-    return Path(os.environ.get("SOUNDMARK_WEIGHTS") or cache_dir() / "weights").expanduser()
+def weights_folders() -> list[Path]:
+    """Folders of pretrained weights: the search path in `SOUNDMARK_WEIGHTS`, then the cache's own `weights` folder."""
+    listed = [Path(part).expanduser() for part in os.environ.get("SOUNDMARK_WEIGHTS", "").split(os.pathsep) if part]
+    return [*listed, cache_dir() / "weights"]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from soundmark.errors import SoundmarkError
 # In the order a user meets them. Only the verb that is asked for is imported, so that `classify` starts at once.
 VERBS = {
     "data": "fetch, check, look at and export data sets",
+    "weights": "list, fetch and verify the weights of pretrained encoders",
     "embed": "encode a task into a table of vectors",
     "train": "measure a learner by a task's protocol, then write its model file",
     "compare": "compare runs on the same clips",

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from soundmark.audio import AUDIO_SUFFIXES
+from soundmark.download import fetch
 from soundmark.errors import DownloadError, TaskError
 from soundmark.files import data_folders
 from soundmark.spec import Spec, take
 from soundmark.tasks.base import Clip, Task, fold_rounds, leak_notes
-from soundmark.tasks.download import fetch
 from soundmark.tasks.unpack import unpack
 
 ADDRESS = "https://github.com/karolpiczak/ESC-50/archive/master.zip"

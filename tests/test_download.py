@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from soundmark import download
+from soundmark.download import fetch
 from soundmark.errors import DownloadError
-from soundmark.tasks import download
-from soundmark.tasks.download import fetch
 
 CONTENT = bytes(range(256)) * 4000
 
