@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soundmark.encoders import handcrafted, spectral
+from soundmark.encoders import audiosep, handcrafted, panns, spectral
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.joined import Joined
 from soundmark.frontends import keep_freed_memory
 from soundmark.spec import Spec, lookup, parse_joined
 
 ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
+    "audiosep": audiosep.load,
+    "cnn10": panns.load,
+    "cnn14": panns.load,
+    "cnn6": panns.load,
     "handcrafted": handcrafted.handcrafted,
     "linear": spectral.linear,
     "logfreq": spectral.logfreq,
     "logmel": spectral.logmel,
     "mfcc": spectral.mfcc,
+    "mobilenetv1": panns.load,
 }
 """Every encoder by name."""
 

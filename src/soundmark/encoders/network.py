@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
         sample_rate: Hz.
         layers: every layer by name, the deepest last; that one is the encoder's own.
-        min_seconds, piece_seconds, rounds_up: see `Encoder`.
+        min_seconds, piece_seconds, rounds_up, exportable: see `Encoder`.
     """
 
     key: str
@@ -47,6 +47,7 @@ class Trunk(nn.Module):
     min_seconds: float = 0.05
     piece_seconds: float = 60.0
     rounds_up: bool = False
+    exportable: bool = True
 
     def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Features of the layers named, each (batch, frames, inner): the layer's map averaged over frequency.
@@ -91,7 +92,7 @@ class NetworkEncoder(Encoder):
         self.sample_rate = trunk.sample_rate
         self.hop_seconds = about.hop / trunk.sample_rate
         self.min_seconds, self.piece_seconds = trunk.min_seconds, trunk.piece_seconds
-        self.rounds_up = trunk.rounds_up
+        self.rounds_up, self.exportable = trunk.rounds_up, trunk.exportable
 
     @property
     def identity(self) -> str:
