@@ -21,6 +21,7 @@ import tables
 
 from soundmark import cli, encoders, heads, metrics, tasks
 from soundmark.encoders import pooling as pooling_module
+from soundmark.encoders.weights import CHECKPOINTS
 from soundmark.errors import SpecError
 from soundmark.spec import Spec
 from soundmark.tasks import esc50, toy
@@ -90,9 +91,11 @@ def _helps(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
 
 
 def encoder_table() -> str:
-    """Every encoder with what it is, the size of its frames and its settings."""
+    """Every encoder that needs no weights, with what it is, the size of its frames and its settings."""
     rows = []
     for name, make in encoders.ENCODERS.items():
+        if name in CHECKPOINTS:
+            continue
         dim = encoders.load(name).dim
         rows.append([f"`{name}`", about(make, name), str(dim), settings(lambda text: encoders.load(text), name)])
     return tables.table(["name", "what a frame holds", "numbers", "settings and defaults"], rows, numbers=(2,))

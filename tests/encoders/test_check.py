@@ -7,11 +7,14 @@ from soundmark import encoders
 from soundmark.encoders import ENCODERS
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.check import ContractError, check_encoder
+from soundmark.encoders.weights import CHECKPOINTS
 from soundmark.errors import SoundmarkError
+
+UNTRAINED = [name for name in ENCODERS if name not in CHECKPOINTS]
 
 
 @pytest.mark.parametrize(
-    "spec", [*ENCODERS, "logmel?rate=16000&window=1023&hop=300+mfcc?rate=16000&window=511&hop=300&bands=40"]
+    "spec", [*UNTRAINED, "logmel?rate=16000&window=1023&hop=300+mfcc?rate=16000&window=511&hop=300&bands=40"]
 )
 def test_every_encoder_keeps_the_contract(spec):
     encoder = encoders.load(spec)

@@ -105,7 +105,7 @@ class Panns(Trunk):
         if not torch.compiler.is_exporting():
             # The wide maps of a single clip stay in the processor's cache; those of a batch do not.
             early, stages = stages[: self._alone], stages[self._alone :]
-            maps = torch.cat([_through(early, clip, heard) for clip in maps.split(1)])
+            maps = torch.cat([_through(early, clip, heard) for clip in torch.split(maps, 1)])
             maps = maps.contiguous(memory_format=torch.channels_last)
         _through(stages, maps, heard)
         return [torch.cat(heard[name]) for name in names]
@@ -206,7 +206,7 @@ def _stages(
     pools = [2] * 5 + [1] if name == "cnn14" else [2] * 4
     stages, frames, columns = [], _USUAL_FRAMES, BANDS
     for place, pool in enumerate(pools, 1):
-        block, made = f"conv_block{place}", []
+        block, made = f"conv_block{place}", list[fused.Convolution]()
         for part in ("1", "2") if name != "cnn6" else ("1",):
             scale, shift = fused.norm(state, f"{block}.bn{part}")
             weight = fused.scaled(state[f"{block}.conv{part}.weight"], scale)
@@ -223,9 +223,7 @@ def _stages(
     return stages, pools, channels
 
 
-def _mobile_stages(
-    state: Mapping[str, Tensor], dtype: torch.dtype
-) -> tuple[list[Stage], list[int], tuple[int, ...]]:
+def _mobile_stages(state: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[list[Stage], list[int], tuple[int, ...]]:
     """Stages of MobileNetV1, the pooling of each, and their channels.
 
     Pooling comes between a convolution and its batch norm, so all three are one.
