@@ -9,11 +9,11 @@ from soundmark.encoders.joined import Joined
 from soundmark.encoders.weights import CHECKPOINTS
 from soundmark.errors import SpecError
 
-UNTRAINED = [name for name in ENCODERS if name not in CHECKPOINTS]
+PLAIN = [name for name in ENCODERS if name not in CHECKPOINTS]  # pretrained ones are tested where their weights are
 NOISE = 0.1 * torch.randn(2, 30_000, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", UNTRAINED)
+@pytest.mark.parametrize("name", PLAIN)
 def test_every_name_loads_frozen_and_listening(name):
     encoder = encoders.load(name)
     assert isinstance(encoder, Encoder)
@@ -84,7 +84,7 @@ def test_parts_of_unequal_length_are_refused():
         joined(NOISE)
 
 
-@pytest.mark.parametrize("spec", [*UNTRAINED, "mfcc?deltas=true", "logmel+handcrafted"])
+@pytest.mark.parametrize("spec", [*PLAIN, "mfcc?deltas=true", "logmel+handcrafted"])
 def test_frames_do_not_depend_on_the_batch(spec, sounds):
     encoder = encoders.load(spec)
     length = min(map(len, sounds.values()))

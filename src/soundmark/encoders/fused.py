@@ -11,6 +11,7 @@ Maps are (batch, channels, time, frequency) throughout, with channels last in me
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -71,21 +72,26 @@ class Packed(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         self.register_buffer("weight", weight.to(dtype).contiguous(), persistent=False)
-        self.register_buffer("bias", bias.to(dtype).contiguous(), persistent=False)
+        # Copied, for a view would keep all of a mapped file in memory.
+        self.register_buffer("bias", bias.to(dtype, copy=True).contiguous(), persistent=False)
         self._packed: Tensor | None = None
 
     def pack(self) -> None:
         """Hand the weight over, where oneDNN is at hand; it is not kept twice."""
         if self._packed is None and self.weight.device.type == "cpu" and _packs(self.weight.dtype):
-            self._packed = self._reordered(self.weight)
-            self.weight = self.weight.new_empty(0)
+            arranged = self._arranged(self.weight)
+            self.weight = self.weight.new_empty(0)  # let go before the next copy is made: they are large
+            self._packed = self._reordered(arranged)
 
     def unpack(self) -> None:
         """Take it back."""
         if self._packed is not None:
             self.weight, self._packed = self._restored(self._packed), None
 
-    def _reordered(self, weight: Tensor) -> Tensor:
+    def _arranged(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def _reordered(self, arranged: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _restored(self, packed: Tensor) -> Tensor:
@@ -148,8 +154,8 @@ class Convolution(Packed):
             maps, self._packed, self.bias, padding, self.stride, ones, self.groups, *_said(self.slope)
         )
 
-    def _reordered(self, weight: Tensor) -> Tensor:
-        return _reorder_convolution(weight, self.padding, self.stride, self.groups, self.size)
+    def _reordered(self, arranged: Tensor) -> Tensor:
+        return _reorder_convolution(arranged, self.padding, self.stride, self.groups, self.size)
 
 
 class Gathered(Convolution):
@@ -180,16 +186,17 @@ class Gathered(Convolution):
         product = _operator("_linear_pointwise")(patches, self._packed, self.bias_twice, *_said(self.slope))
         return product.reshape(batch, high, wide, -1).permute(0, 3, 1, 2)
 
-    def _reordered(self, weight: Tensor) -> Tensor:
-        if self._both:
+    def _arranged(self, weight: Tensor) -> Tensor:
+        if not self._both:
+            return weight.permute(0, 2, 3, 1).flatten(1)
+        matrix = weight.new_empty(2, len(weight), 3, 2, weight.shape[1])  # to, out, time, of, in
+        for to, of in itertools.product((0, 1), (0, 1)):
             # Column `to` sees column `of` through the tap `of - to + 1` of three.
-            halves = [
-                torch.stack([weight[:, :, :, of - to + 1].transpose(1, 2) for of in (0, 1)], dim=2) for to in (0, 1)
-            ]
-            matrix = torch.cat(halves).flatten(1)
-        else:
-            matrix = weight.permute(0, 2, 3, 1).flatten(1)
-        return _reorder_linear(matrix, self.size[0] * self.size[2] * (1 if self._both else self.size[3]))
+            matrix[to, :, :, of] = weight[:, :, :, of - to + 1].transpose(1, 2)
+        return matrix.reshape(2 * len(weight), -1)
+
+    def _reordered(self, arranged: Tensor) -> Tensor:
+        return _reorder_linear(arranged, self.size[0] * self.size[2] * (1 if self._both else self.size[3]))
 
     def _restored(self, packed: Tensor) -> Tensor:
         matrix = packed.to_dense()
@@ -219,8 +226,8 @@ class Linear(Packed):
             return product.reshape(*rows.shape[:-1], -1)
         return _activated(functional.linear(rows, self.weight, self.bias), self.slope)
 
-    def _reordered(self, weight: Tensor) -> Tensor:
-        return _reorder_linear(weight, 64)
+    def _reordered(self, arranged: Tensor) -> Tensor:
+        return _reorder_linear(arranged, 64)
 
 
 def pack(module: nn.Module) -> None:

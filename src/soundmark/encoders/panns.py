@@ -54,7 +54,8 @@ class Panns(Trunk):
 
     Args:
         name: `cnn14`, `cnn10`, `cnn6` or `mobilenetv1`.
-        state: the tensors of its checkpoint.
+        state: the tensors of its checkpoint; large ones are taken out as they are used, so that Cnn14's 300 MB are not
+            in memory twice.
         source: the file they come from, for messages.
         precision: of the convolutions, `float32` or `bf16`.
 
@@ -63,10 +64,11 @@ class Panns(Trunk):
     """
 
     sample_rate = RATE
+    piece_seconds = 40.0  # a batch of eight 5-s clips
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, name: str, state: Mapping[str, Tensor], source: str, precision: str = "float32") -> None:
+    def __init__(self, name: str, state: dict[str, Tensor], source: str, precision: str = "float32") -> None:
         super().__init__()
         weights.fill(blank(name), state, source)
         self.dtype = fused.DTYPES[precision]
@@ -144,7 +146,7 @@ def load(spec: Spec) -> NetworkEncoder:
         DownloadError: if they are not here and cannot be fetched.
     """
     said, path, precision = weights.chosen(spec)
-    trunk = Panns(spec.name, weights.load(path), str(path), precision)
+    trunk = Panns(spec.name, weights.load(path, mapped=False), str(path), precision)
     trunk.key = f"{spec.name}:{weights.digest(path)}:{precision}"
     return NetworkEncoder(said, trunk)
 
@@ -198,9 +200,7 @@ def _blank_mobile() -> nn.ModuleList:
     return nn.ModuleList(stages)
 
 
-def _stages(
-    name: str, state: Mapping[str, Tensor], dtype: torch.dtype
-) -> tuple[list[Stage], list[int], tuple[int, ...]]:
+def _stages(name: str, state: dict[str, Tensor], dtype: torch.dtype) -> tuple[list[Stage], list[int], tuple[int, ...]]:
     """Stages of Cnn14, Cnn10 or Cnn6, the pooling of each, and their channels."""
     channels = _CHANNELS[name]
     pools = [2] * 5 + [1] if name == "cnn14" else [2] * 4
@@ -209,18 +209,23 @@ def _stages(
         block, made = f"conv_block{place}", list[fused.Convolution]()
         for part in ("1", "2") if name != "cnn6" else ("1",):
             scale, shift = fused.norm(state, f"{block}.bn{part}")
-            weight = fused.scaled(state[f"{block}.conv{part}.weight"], scale)
-            if columns <= _NARROW and weight.shape[2] == 3:
-                size = (_USUAL_CLIPS, weight.shape[1], frames, columns)
-                made.append(fused.Gathered(weight, shift, size, slope=0.0, dtype=dtype))
-            else:
-                edge = weight.shape[2] // 2
-                size = (1, weight.shape[1], frames, columns)
-                made.append(fused.Convolution(weight, shift, size, padding=(edge, edge), slope=0.0, dtype=dtype))
+            made.append(_convolution(state.pop(f"{block}.conv{part}.weight"), scale, shift, (frames, columns), dtype))
             made[-1].pack()  # at once, so that no more than one is there twice
         stages.append(Stage(made, pool))
         frames, columns = frames // pool, columns // pool
     return stages, pools, channels
+
+
+def _convolution(
+    weight: Tensor, scale: Tensor, shift: Tensor, size: tuple[int, int], dtype: torch.dtype
+) -> fused.Convolution:
+    """A convolution with its batch norm and ReLU, for maps of a usual size (frames, columns)."""
+    inner, edge = weight.shape[1], weight.shape[2] // 2
+    if size[1] <= _NARROW and edge == 1:
+        return fused.Gathered(fused.scaled(weight, scale), shift, (_USUAL_CLIPS, inner, *size), slope=0.0, dtype=dtype)
+    return fused.Convolution(
+        fused.scaled(weight, scale), shift, (1, inner, *size), padding=(edge, edge), slope=0.0, dtype=dtype
+    )
 
 
 def _mobile_stages(state: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[list[Stage], list[int], tuple[int, ...]]:
