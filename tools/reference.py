@@ -91,11 +91,11 @@ def _helps(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
 
 
 def encoder_table() -> str:
-    """Every encoder that needs no weights, with what it is, the size of its frames and its settings."""
+    """Every encoder with what it is, the size of its frames and its settings."""
     rows = []
     for name, make in encoders.ENCODERS.items():
         if name in CHECKPOINTS:
-            continue
+            continue  # in a table of their own, which needs no weights
         dim = encoders.load(name).dim
         rows.append([f"`{name}`", about(make, name), str(dim), settings(lambda text: encoders.load(text), name)])
     return tables.table(["name", "what a frame holds", "numbers", "settings and defaults"], rows, numbers=(2,))

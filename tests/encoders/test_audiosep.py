@@ -61,7 +61,7 @@ def test_tensors_are_those_of_the_published_checkpoint(golden):
 
 @pytest.mark.slow
 def test_it_keeps_the_contract(load):
-    report = check_encoder(load(), tolerance=1e-5)
+    report = check_encoder(load())
     assert (report.dim, report.frames_per_second) == (384, pytest.approx(3.125))
 
 

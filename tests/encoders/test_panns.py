@@ -19,8 +19,7 @@ from soundmark.encoders.pooling import Pooling
 from soundmark.encoders.vectors import Vectors
 from soundmark.errors import DownloadError, SpecError, WeightsError
 
-SMALL = ("cnn10", "cnn6", "mobilenetv1")
-NAMES = ("cnn14", *SMALL)
+NAMES = ("cnn14", "cnn10", "cnn6", "mobilenetv1")
 TAIL = {"cnn14": 32, "cnn10": 16, "cnn6": 16, "mobilenetv1": 32}
 # Of the reference implementation, on stand-in weights and one second of the probe sound: length, and largest numbers.
 REFERENCE = {
@@ -76,10 +75,10 @@ def test_tensors_are_those_of_the_published_checkpoint(name, golden):
     assert {key: list(value.shape) for key, value in panns.blank(name).state_dict().items()} == expected
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_they_keep_the_contract(name, load):
-    report = check_encoder(load(name), tolerance=1e-5)
-    assert report.dim == {"mobilenetv1": 1024}.get(name, 512)
+@pytest.mark.parametrize(("name", "dim"), [("cnn6", 512), ("mobilenetv1", 1024)])
+def test_they_keep_the_contract(name, dim, load):
+    report = check_encoder(load(name))
+    assert report.dim == dim
     assert report.frames_per_second == pytest.approx(100 / TAIL[name])
 
 
@@ -138,7 +137,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are(load):
         load("cnn6", "block9")
 
 
-@pytest.mark.parametrize("name", ["cnn14", *SMALL])
+@pytest.mark.parametrize("name", NAMES)
 def test_bf16_agrees(name, load, probe):
     waveforms = torch.stack([probe(1.0), probe(1.0, 1)])
     half = load(name, precision="bf16")
@@ -156,9 +155,9 @@ def test_bf16_is_in_the_name_and_float32_is_not(load, stand_in_file):
     assert load("cnn6").identity != load("cnn6", precision="bf16").identity
 
 
-@pytest.mark.parametrize("name", ["cnn6", "mobilenetv1"])
-def test_the_graph_is_the_encoder(name, load, probe, tmp_path, relative):
-    encoder = load(name)
+@pytest.mark.slow
+def test_the_graph_is_the_encoder(load, probe, tmp_path, relative):
+    encoder = load("cnn6")
     vectors = Vectors(encoder, Pooling("mean+scene"))
     waveforms = torch.stack([probe(1.3), probe(1.3, 3)])
     expected = vectors(waveforms)
