@@ -132,6 +132,15 @@ def test_joined_layers_hear_once(load, stand_in_file, probe, monkeypatch):
     torch.testing.assert_close(frames[..., 128:], load("cnn6")(probe(1.0)[None]))
 
 
+def test_a_network_in_use_is_not_read_again(stand_in_file, monkeypatch):
+    text = f"mobilenetv1@block2?weights={stand_in_file('mobilenetv1')}"
+    first = encoders.load(text)
+    monkeypatch.setattr(encoders.weights, "load", None)
+    second = encoders.load(text.replace("block2", "block4"))
+    assert second.trunk is first.trunk
+    assert second.layer == "block4"
+
+
 def test_an_unknown_layer_is_refused_with_those_there_are(load):
     with pytest.raises(SpecError, match=r"no layer 'block9'; .* block1, block2, block3, block4"):
         load("cnn6", "block9")

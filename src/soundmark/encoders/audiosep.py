@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from soundmark import frontends
 from soundmark.encoders import fused, weights
-from soundmark.encoders.network import Layer, NetworkEncoder, Trunk
+from soundmark.encoders.network import Layer, NetworkEncoder, Trunk, shared
 from soundmark.spec import Spec
 
 RATE, WINDOW, HOP = 32000, 2048, 320
@@ -262,8 +262,8 @@ def load(spec: Spec) -> NetworkEncoder:
         DownloadError: if they are not here and cannot be fetched.
     """
     said, path, precision = weights.chosen(spec)
-    trunk = AudioSep(separator(weights.load(path)), str(path), precision)
-    trunk.key = f"{spec.name}:{weights.digest(path)}:{precision}"
+    key = f"{spec.name}:{weights.digest(path)}:{precision}"
+    trunk = shared(key, lambda: AudioSep(separator(weights.load(path)), str(path), precision))
     return NetworkEncoder(said, trunk)
 
 

@@ -6,8 +6,9 @@ once, so `cnn14@block4+cnn14@block6` costs what `cnn14` costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
 
@@ -63,6 +64,19 @@ class Trunk(nn.Module):
     def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
         """The published embedding, from mean and maximum over time of the deepest layer's features."""
         return mean
+
+
+_in_use: WeakValueDictionary[str, Trunk] = WeakValueDictionary()
+
+
+def shared(key: str, make: Callable[[], Trunk]) -> Trunk:
+    """The trunk of a key: one that some encoder holds, or a new one. Two layers of a network need it once."""
+    trunk = _in_use.get(key)
+    if trunk is None:
+        trunk = make()
+        trunk.key = key
+        _in_use[key] = trunk
+    return trunk
 
 
 class NetworkEncoder(Encoder):

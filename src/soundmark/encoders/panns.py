@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from soundmark import frontends
 from soundmark.encoders import fused, weights
-from soundmark.encoders.network import Layer, NetworkEncoder, Trunk
+from soundmark.encoders.network import Layer, NetworkEncoder, Trunk, shared
 from soundmark.spec import Spec
 
 RATE, WINDOW, HOP, BANDS, FMIN, FMAX = 32000, 1024, 320, 64, 50.0, 14000.0
@@ -146,8 +146,8 @@ def load(spec: Spec) -> NetworkEncoder:
         DownloadError: if they are not here and cannot be fetched.
     """
     said, path, precision = weights.chosen(spec)
-    trunk = Panns(spec.name, weights.load(path, mapped=False), str(path), precision)
-    trunk.key = f"{spec.name}:{weights.digest(path)}:{precision}"
+    key = f"{spec.name}:{weights.digest(path)}:{precision}"
+    trunk = shared(key, lambda: Panns(spec.name, weights.load(path, mapped=False), str(path), precision))
     return NetworkEncoder(said, trunk)
 
 
