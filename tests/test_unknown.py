@@ -49,8 +49,8 @@ def made(classes: int = 6, per_class: int = 20, noise: float = 0.5) -> tuple[Tas
     rng = np.random.default_rng(0)
     centres = 3 * np.eye(classes)
     probe = Recorded(ENCODER, "mean", "logreg")
-    probe._vectors = (centres[task.targets()] + noise * rng.normal(size=(len(clips), classes))).astype(np.float32)
-    probe._rows = {clip: i for i, clip in enumerate(clips)}
+    probe.heard.vectors = (centres[task.targets()] + noise * rng.normal(size=(len(clips), classes))).astype(np.float32)
+    probe.heard.rows = {clip: i for i, clip in enumerate(clips)}
     return task, probe
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from soundmark.encoders import handcrafted, hear, huggingface, mobilenet, onnxfile, spectral
+from soundmark.encoders import audiosep, handcrafted, hear, huggingface, mobilenet, onnxfile, panns, spectral
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.engine import Engine, split_engine
 from soundmark.encoders.joined import Joined
@@ -15,11 +15,16 @@ from soundmark.frontends import keep_freed_memory
 from soundmark.spec import Spec, lookup, parse_joined
 
 ENCODERS: dict[str, Callable[[Spec], Encoder]] = {
+    "audiosep": audiosep.load,
+    "cnn10": panns.load,
+    "cnn14": panns.load,
+    "cnn6": panns.load,
     "handcrafted": handcrafted.handcrafted,
     "linear": spectral.linear,
     "logfreq": spectral.logfreq,
     "logmel": spectral.logmel,
     "mfcc": spectral.mfcc,
+    "mobilenetv1": panns.load,
     **dict.fromkeys(mobilenet.WIDTHS, mobilenet.mobilenet),
 }
 """Every encoder by name."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from soundmark.encoders.fused import unpacked
 from soundmark.errors import NotExportable
 
 OPSET = 20
@@ -44,7 +45,7 @@ def export_graph(
     # Two clips, for a batch of one would be taken for a constant.
     example = torch.zeros(2, samples)
     example[:, ::7] = 0.5
-    with _quiet(), torch.no_grad():
+    with _quiet(), unpacked(module), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module.eval(),

@@ -6,8 +6,9 @@ once, so `cnn14@block4+cnn14@block6` costs what `cnn14` costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class Trunk(nn.Module):
         key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
         sample_rate: Hz.
         layers: every layer by name, the deepest last; that one is the encoder's own.
-        min_seconds, piece_seconds, batch_seconds, rounds_up: see `Encoder`.
+        min_seconds, piece_seconds, batch_seconds, rounds_up, exportable: see `Encoder`.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Trunk(nn.Module):
     piece_seconds: float = 60.0
     batch_seconds: float = 0.0
     rounds_up: bool = False
+    exportable: bool = True
 
     def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Features of the layers named, each (batch, frames, inner): the layer's map averaged over frequency.
@@ -63,6 +65,19 @@ class Trunk(nn.Module):
     def scene(self, mean: Tensor, peak: Tensor) -> Tensor:
         """The published embedding, from mean and maximum over time of the deepest layer's features."""
         return mean
+
+
+_in_use: WeakValueDictionary[str, Trunk] = WeakValueDictionary()
+
+
+def shared(key: str, make: Callable[[], Trunk]) -> Trunk:
+    """The trunk of a key: one that some encoder holds, or a new one. Two layers of a network need it once."""
+    trunk = _in_use.get(key)
+    if trunk is None:
+        trunk = make()
+        trunk.key = key
+        _in_use[key] = trunk
+    return trunk
 
 
 class NetworkEncoder(Encoder):
@@ -93,6 +108,7 @@ class NetworkEncoder(Encoder):
         self.hop_seconds = about.hop / trunk.sample_rate
         self.min_seconds, self.piece_seconds = trunk.min_seconds, trunk.piece_seconds
         self.batch_seconds, self.rounds_up = trunk.batch_seconds, trunk.rounds_up
+        self.exportable = trunk.exportable
 
     @property
     def identity(self) -> str:

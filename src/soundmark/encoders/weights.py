@@ -273,17 +273,22 @@ def chosen(spec: Spec, *, precisions: tuple[str, ...] = PRECISIONS) -> tuple[Spe
     return Spec(spec.name, layer=spec.layer, settings=said), path, settings["precision"]
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def load(path: str | os.PathLike[str], *, mapped: bool = True) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU. Safe with a file from a stranger: no code in it is run.
 
     A plain state dict is understood, one under `model` (PANNs) or `state_dict` (Lightning), and either written by any
     version of PyTorch. Whatever else the file holds is passed over.
 
+    Args:
+        path: the file.
+        mapped: leave the file on disk and read what is looked at, for files of which much is not; otherwise each
+            tensor has memory of its own, which is free again when it is dropped.
+
     Raises:
         WeightsError: if the file cannot be read or holds no tensors by name.
     """
     file = Path(path).expanduser()
-    content = _content(file)
+    content = _content(file, mapped)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -297,13 +302,13 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return found
 
 
-def _content(file: Path) -> Any:
+def _content(file: Path, mapped: bool) -> Any:
     """What is in a file of `torch.save`; objects of classes that PyTorch does not know come as empty shells."""
     strangers: dict[str, type] = {}
     while True:
         try:
             with torch.serialization.safe_globals(list(strangers.values())):
-                return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(file))
         except OSError as error:
             raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}; check the path") from None
         except pickle.UnpicklingError as error:
