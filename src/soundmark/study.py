@@ -38,7 +38,7 @@ class GivenVectors(Probe):
 
     def give(self, clips: Sequence[Clip], vectors: np.ndarray) -> GivenVectors:
         """Take the vectors, (clips, dim) float32."""
-        self._vectors, self._rows = vectors, {clip: row for row, clip in enumerate(clips)}
+        self.heard.vectors, self.heard.rows = vectors, {clip: row for row, clip in enumerate(clips)}
         return self
 
     def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:

@@ -50,6 +50,8 @@ class HuggingFaceTrunk(Trunk):
         SpecError: if it does not make hidden states over time from waveforms.
     """
 
+    exportable = False
+
     def __init__(self, name: str, listener: Any, extractor: Any, projection: Any = None) -> None:
         super().__init__()
         self.name, self.extractor = name, extractor
@@ -171,8 +173,6 @@ class HuggingFaceTrunk(Trunk):
 
 class HuggingFaceEncoder(NetworkEncoder):
     """One layer of a Hugging Face model; no part of a model file, for feature extractors are no graphs."""
-
-    exportable = False
 
 
 def hf(spec: Spec) -> HuggingFaceEncoder:
