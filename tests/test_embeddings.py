@@ -88,6 +88,36 @@ def test_threads_do_not_change_the_vectors(toy: Task) -> None:
     np.testing.assert_array_equal(one, many)
 
 
+def test_clips_of_equal_length_are_put_together(
+    toy: Task, broken: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [8000, 8016, 8032] * 9
+    for i, length in enumerate(lengths):
+        audio.write(tmp_path / f"{i}.wav", rng.normal(0, 0.1, length).astype(np.float32), 16000)
+    clips = tuple(Clip(f"{i}.wav", ("rain",)) for i in range(len(lengths)))
+    task = replace(toy, root=tmp_path, clips=(*clips[:5], Clip("gone.wav", ("rain",)), *clips[5:]), rounds=())
+    apart = embeddings.embed(task, ENCODER, "mean", cache=False, progress=False)
+    encoder, sizes = encoders.load(ENCODER), []
+    encoder.batched = True
+    features = encoder.features
+
+    def heard(waveforms: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(waveforms))
+        return features(waveforms)
+
+    monkeypatch.setattr(encoder, "features", heard)
+    for most in (100, 4):  # with room for all that wait, and without
+        monkeypatch.setattr(embeddings, "MOST_WAITING", most)
+        sizes.clear()
+        together = embeddings.embed(task, encoder, "mean", cache=False, progress=False)
+        assert together.clips == apart.clips
+        assert list(together.bad) == [task.clips[5]]
+        np.testing.assert_allclose(together.vectors, apart.vectors, rtol=1e-5)
+        assert sum(sizes) == 27
+        assert sorted(sizes) == [1, 1, 1, 8, 8, 8] if most == 100 else len(sizes) > 6
+
+
 def test_bad_clips_are_listed(broken: Task) -> None:
     found = embeddings.embed(broken, ENCODER, "mean", progress=False)
     assert [broken.clips.index(clip) for clip in found.bad] == [27, 0, 15] or {

@@ -22,6 +22,7 @@ class Encoder(nn.Module):
         feature_names: what the components of a frame are, or empty.
         exportable: False where no ONNX graph can be written.
         piece_seconds: most audio encoded at once, which bounds memory: longer recordings are heard piece by piece.
+        batched: whether several clips at once take less time than one after the other, as in small networks.
         batch_seconds: most audio in a batch of several clips; 0 is as much as in a piece.
         rounds_up: whether a last, incomplete hop makes a frame; joined encoders of different hops are aligned by it.
         centred_on: the moment that the first frame is centred on, in hops: 0.5 where a frame tells of the hop it stands
@@ -36,6 +37,7 @@ class Encoder(nn.Module):
     feature_names: tuple[str, ...] = ()
     exportable: bool = True
     piece_seconds: float = 60.0
+    batched: bool = False
     batch_seconds: float = 0.0
     rounds_up: bool = False
     centred_on: float = 0.5

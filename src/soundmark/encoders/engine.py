@@ -51,6 +51,7 @@ class Engine(Encoder):
         self.sample_rate, self.dim, self.hop_seconds = inner.sample_rate, inner.dim, inner.hop_seconds
         self.min_seconds, self.piece_seconds = inner.min_seconds, inner.piece_seconds
         self.rounds_up, self.feature_names, self.centred_on = inner.rounds_up, inner.feature_names, inner.centred_on
+        self.batched, self.batch_seconds = inner.batched, inner.batch_seconds
         self._session = _session(_graph(inner, engine))
 
     @property

@@ -55,6 +55,7 @@ class Joined(Encoder):
         self._listeners = list(parts)
         self.sample_rate = parts[0].sample_rate
         self.piece_seconds = min(part.piece_seconds for part in parts)
+        self.batched = any(part.batched for part in parts)
         self.batch_seconds = min(part.batch_seconds or part.piece_seconds for part in parts)
         self.rounds_up = any(part.rounds_up for part in parts)
         self.min_seconds = max(part.min_seconds for part in parts)

@@ -91,6 +91,8 @@ class NetworkEncoder(Encoder):
         SpecError: for a layer that the trunk has not.
     """
 
+    batched = True
+
     def __init__(self, spec: Spec, trunk: Trunk) -> None:
         super().__init__()
         last = list(trunk.layers)[-1]
