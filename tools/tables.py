@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from markup import interval, machine, nothing, ordered, paragraphs, percent, plain, table
+from pretrained import FOLDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -161,6 +162,17 @@ def speed(results: Path) -> str:
     return paragraphs(*(part for content in found for part in (f"### {content['title']}", benchmark(content))))
 
 
+def of_folder(name: str) -> Callable[[Path], str]:
+    """The table made of a folder of results of one kind."""
+    folder, written, command = FOLDERS[name]
+
+    def made(results: Path) -> str:
+        found = read_all(results / folder)
+        return written(found) if found else nothing(command)
+
+    return made
+
+
 def odd_inputs(results: Path) -> str:
     """What malformed and odd files give."""
     path = results / "odd_inputs.json"
@@ -179,6 +191,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "grid-all": grid_all,
     "speed": speed,
     "odd-inputs": odd_inputs,
+    **{name: of_folder(name) for name in FOLDERS},
 }
 
 

@@ -1,0 +1,102 @@
+"""Tables of what was measured beyond the protocol: few clips, unknown sounds, engines, long recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markup import interval, machine, paragraphs, percent, plain, table
+
+Json = Mapping[str, Any]
+
+
+def few_shot(found: Sequence[Json]) -> str:
+    """The score by the number of clips per class, one row per learner."""
+    shots = [row["shots"] for row in found[0]["curve"]]
+    rows = [
+        [
+            f"`{each['task']}`",
+            _learner(each),
+            *(f"{percent(row['mean'])} ({interval(row)})" for row in each["curve"] if row["shots"] in shots),
+        ]
+        for each in found
+    ]
+    columns = ["task", "learner", *(f"{k} clip{'s' if k > 1 else ''} per class" for k in shots)]
+    said = f"{found[0]['metric'].capitalize()} on the whole test side of every fold, mean over all folds and "
+    said += f"{found[0]['repeats']} draws in each; 95 % of the draws fell into the range behind it."
+    return paragraphs(table(columns, rows, range(2, len(columns))), said, _commands(found), machine(*found))
+
+
+def unknown(found: Sequence[Json]) -> str:
+    """How well classes that were left out are told from known ones."""
+    rows = [
+        [
+            f"`{each['task']}`",
+            _learner(each),
+            name,
+            f"{score['auroc']['value']:.3f} ({score['auroc']['low']:.3f} to {score['auroc']['high']:.3f})",
+            percent(score["realised"]["known"]["value"]),
+            percent(score["realised"]["unknown"]["value"]),
+        ]
+        for each in found
+        for name, score in each["scores"].items()
+    ]
+    columns = ["task", "learner", "told by", "AUROC", "known sounds accepted", "unknown sounds accepted"]
+    said = f"{len(found[0]['parts'])} disjoint sets of classes were left out in turn; the threshold is taken on the "
+    said += f"training side so that {percent(found[0]['accepted'], 0)} of known sounds are accepted."
+    return paragraphs(table(columns, rows, range(3, len(columns))), said, _commands(found), machine(*found))
+
+
+def engines(found: Sequence[Json]) -> str:
+    """Precision and engine of an encoder beside its plain form."""
+    rows = [
+        [
+            f"`{each['encoder']}`",
+            row["form"],
+            f"{row['ms_per_clip']:.1f} ms",
+            f"{row['times_faster']:.2f}",
+            f"{row['median_cosine']:.5f}",
+            f"{row['lowest_cosine']:.5f}",
+        ]
+        for each in found
+        for row in each["forms"]
+    ]
+    columns = ["encoder", "form", "per 5-s clip, one thread", "times as fast", "median cosine", "lowest cosine"]
+    return paragraphs(table(columns, rows, range(2, len(columns))), _commands(found), machine(*found))
+
+
+def long_recordings(found: Sequence[Json]) -> str:
+    """Peak memory by encoder and hours."""
+    encoders = {name: content for each in found for name, content in each["encoders"].items()}
+    rows = [
+        [f"`{name}`", f"{row['hours']:g} h", f"{row['peak_mib']:.0f} MiB", f"{row['seconds']:.0f} s"]
+        for name, content in encoders.items()
+        for row in content["rows"]
+    ]
+    columns = ["encoder", "recording", "peak memory of the process", "time"]
+    said = f"One file, embedded and pooled ({next(iter(encoders.values()))['pooling']})."
+    every = list(encoders.values())
+    return paragraphs(said, table(columns, rows, range(1, 4)), _commands(every), machine(*every))
+
+
+def studies(found: Sequence[Json]) -> str:
+    """Columns and rows, as the files have them."""
+    return paragraphs(*(plain(each) for each in found))
+
+
+def _learner(each: Json) -> str:
+    return " · ".join(f"`{part}`" for part in each["learner"].values())
+
+
+def _commands(found: Sequence[Json]) -> str:
+    lines = list(dict.fromkeys(each["command"] for each in found if each.get("command")))
+    return "```sh\n" + "\n".join(lines) + "\n```" if lines else ""
+
+
+FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
+    "few-shot": ("fewshot", few_shot, "soundmark fewshot esc50 --encoder mn04"),
+    "unknown": ("unknown", unknown, "soundmark unknown esc50 --encoder mn04"),
+    "engines": ("engines", engines, "python benchmarks/engines.py mn04"),
+    "long-recordings": ("memory", long_recordings, "python benchmarks/long_recording.py mn04"),
+}
+"""By the table's name: its folder of results, what writes it, and the command that measures it."""
