@@ -86,6 +86,7 @@ def test_the_verb_writes_what_it_prints(toy: Task, tmp_path: Path, capsys: pytes
     assert content["environment"]["packages"]
 
 
+@pytest.mark.filterwarnings(f"ignore:{heads.MANY_CLASSES}:UserWarning")  # pytest sets the filters anew
 @pytest.mark.parametrize("head", [*heads.HEADS, "svm+prototype", "linear?epochs=auto"])
 def test_every_head_learns_from_one_clip_of_many_classes(head: str) -> None:
     """scikit-learn warns where half the labels are classes, and nothing can be held out."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -56,6 +57,7 @@ def test_long_samples_are_pooled_piece_by_piece() -> None:
         np.testing.assert_allclose(embed.transform([(noise, 16000)]), whole, rtol=1e-2)
     finally:
         transform._loaded.cache_clear()
+    assert not torch.is_inference_mode_enabled()  # the caller may want gradients
 
 
 def test_it_stands_in_pipelines_and_searches(toy: Task, paths: list[Path]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,7 +104,7 @@ def embed(
             answers = (
                 _collected(threads, task, missing, module, pool)
                 if module.batched
-                else in_order(threads, lambda job: _encode_batch(task, job, module, pool), jobs)
+                else as_done(threads, lambda job: _encode_batch(task, job, module, pool), jobs)
             )
             for rows in answers:
                 # Copied here, by this thread: rows kept in the workers' heaps would keep those from ever shrinking.
@@ -170,6 +170,25 @@ def in_order(
             yield queue.popleft().result()
     finally:
         for future in queue:
+            future.cancel()
+
+
+def as_done(
+    threads: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Sequence[Item], ahead: int = 8
+) -> Iterator[Answer]:
+    """`work` of every item as it is finished, with at most `ahead` under way: nothing waits for what is slow."""
+    pending: set[Future[Answer]] = set()
+    try:
+        for item in items:
+            pending.add(threads.submit(work, item))
+            if len(pending) >= ahead:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    finally:
+        for future in pending:
             future.cancel()
 
 
@@ -285,12 +304,12 @@ def _collected(
         under_way.append(threads.submit(_encode, task, waiting.pop(length), encoder, pooling))
 
     try:
-        for clip, (heard, done) in zip(
+        for clip, (heard, final) in zip(
             clips,
             in_order(threads, lambda clip: _heard(task, clip, encoder, pooling), clips, DECODED_AHEAD),
             strict=True,
         ):
-            if done:
+            if final:
                 yield {clip: _finite(task, clip, heard)}
             else:
                 waiting.setdefault(len(heard), []).append((clip, heard))
@@ -298,8 +317,12 @@ def _collected(
                     begin(len(heard))
                 elif sum(map(len, waiting.values())) > MOST_WAITING:
                     begin(max(waiting, key=lambda length: len(waiting[length])))
-            while under_way and (len(under_way) > BATCHES_AHEAD or under_way[0].done()):
+            while len(under_way) > BATCHES_AHEAD:
                 yield under_way.popleft().result()
+            done = [future for future in under_way if future.done()]
+            for future in done:
+                under_way.remove(future)
+                yield future.result()
         for length in list(waiting):
             begin(length)
         while under_way:

@@ -67,7 +67,8 @@ def check_exportable(learner: Exportable) -> None:
     if not learner.encoder.exportable:
         raise NotExportable(
             f"the encoder {learner.encoder.spec} has no ONNX graph, so no model file can be written: "
-            "measure it without one, or choose another encoder"
+            "measure it without one (--no-model), or choose another encoder (a pretrained one with "
+            "precision=float32, and not with engine=int8)"
         )
     if not has_graph(heads.build(learner.head_name)):
         raise NotExportable(f"the head {learner.head_name} has no ONNX graph: choose another head")

@@ -57,6 +57,8 @@ def curve(
     wanted = sorted(set(shots))
     if not wanted or wanted[0] < 1 or repeats < 1 or not candidates:
         raise SpecError("shots and repeats are numbers from 1 up, and there is at least one learner")
+    if seed < 0:
+        raise SpecError(f"seed should be 0 or more, not {seed}")
     bad: dict[Clip, str] = {}
     for learner in candidates:
         bad |= learner.prepare(task, progress=progress)

@@ -7,6 +7,7 @@ Adding one is a function here and a line in `HEADS`. Heads know arrays only: no 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -88,6 +89,11 @@ def calibrated(estimator: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]]) 
     if not needs_calibration(estimator):
         return clone(estimator)
     return ChosenEpochs(estimator, splits) if chooses_epochs(estimator) else Calibrated(estimator, splits)
+
+
+# Of one clip per class there are as many classes as clips. Set once: other filters are not safe among threads.
+MANY_CLASSES = "The number of unique classes is greater than 50%"
+warnings.filterwarnings("ignore", MANY_CLASSES, UserWarning)
 
 
 @contextmanager

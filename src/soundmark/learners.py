@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Protocol
@@ -159,8 +158,7 @@ class Probe:
         if heads.needs_calibration(estimator):
             splits = possible_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
             estimator = heads.calibrated(estimator, splits)
-        with heads.one_thread(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # one clip per class
+        with heads.one_thread():
             try:
                 self.estimator = estimator.fit(X, y)
             except ValueError as error:  # such as weights that grew beyond all bounds

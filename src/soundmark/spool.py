@@ -26,7 +26,8 @@ def pooled(vectors: Vectors, pieces: Iterable[Tensor]) -> np.ndarray:
     total, frames, peak = None, 0, None
     with Spool(encoder.dim) as spool, torch.inference_mode():
         for features in pieces:
-            spool.add(encoder.moments(features)[0].numpy())
+            if set(pooling.names) != {"scene"}:
+                spool.add(encoder.moments(features)[0].numpy())
             part, high = features.double().sum(1), features.amax(1)
             total, peak = (part, high) if total is None or peak is None else (total + part, torch.maximum(peak, high))
             frames += features.shape[1]

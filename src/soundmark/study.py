@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from soundmark import encoders, metrics, protocol, results, tables
 from soundmark.encoders.base import Encoder
+from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SpecError
 from soundmark.files import atomic_path, write_json, write_text
-from soundmark.learners import Probe
+from soundmark.learners import Heard, Probe
 from soundmark.report.matrices import side_by_side
 from soundmark.results import Predictions
 from soundmark.spec import candidates
@@ -78,6 +80,8 @@ def pooling(
     _, bad = tables.write_frames(task, module, folder / MOMENTS)
     task = task.drop(bad)
     table = pa.csv.read_csv(folder / MOMENTS, convert_options=_types(module))
+    kept = pa.array([clip.key for clip in task.clips])
+    table = table.filter(pc.is_in(table["clip"], value_set=kept))  # of a file that broke off, the first moments stand
     owner, vectors = _rows_of(table, task)
     merged = np.stack([vectors[owner == i].mean(axis=0, dtype=np.float64) for i in range(len(task.clips))])
     merged = merged.astype(np.float32)
@@ -85,10 +89,14 @@ def pooling(
     times = table["time"].to_numpy()
     moments = _task_of_moments(task, owner, times, module.hop_seconds)
     found: dict[str, Any] = {}
+
+    def given(head: str) -> GivenVectors:
+        return GivenVectors(encoder, "mean", head, Heard(module, Pooling("mean")))
+
     for head in names:
-        single = _measured(moments, GivenVectors(encoder, "mean", head).give(moments.clips, vectors), seed, progress)
+        single = _measured(moments, given(head).give(moments.clips, vectors), seed, progress)
         votes = _votes(task, owner, moments, single)
-        whole = _measured(task, GivenVectors(encoder, "mean", head).give(task.clips, merged), seed, progress)
+        whole = _measured(task, given(head).give(task.clips, merged), seed, progress)
         found[head] = {
             level: _brief(metrics.summary(said, metric=task.metric, positive=task.positive))
             for level, said in (("moments", single), ("votes", votes), ("pooled", whole))
@@ -137,11 +145,13 @@ def heads(
     found: dict[str, Any] = {}
     rows: list[list[Any]] = []
     bad: dict[Clip, str] = {}
+    heard = Heard(encoders.load(encoder), Pooling(pooling))
     for head in _names(names):
-        probe = Probe(encoder, pooling, head)
+        probe = Probe(encoder, pooling, head, heard)
         bad |= probe.prepare(task, progress=progress)
         task = task.drop(bad)
-        ready = GivenVectors(encoder, pooling, head).give(task.clips, probe.vectors(task))
+        given = GivenVectors(encoder, pooling, head, Heard(probe.encoder, probe.pooling))
+        ready = given.give(task.clips, probe.vectors(task))
         summaries = [
             metrics.summary(_measured(task, ready, seed, progress), metric=task.metric, positive=task.positive)
             for seed in wanted

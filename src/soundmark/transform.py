@@ -145,4 +145,5 @@ def _features(recording: tuple[np.ndarray, int], encoder: Encoder) -> Iterator[t
     for piece in audio.windows(recording, encoder.sample_rate, encoder.piece_seconds):
         samples = encoder.policy.prepare(piece.waveform, encoder.sample_rate)
         with torch.inference_mode():
-            yield encoder.features(torch.from_numpy(samples)[None])
+            features = encoder.features(torch.from_numpy(samples)[None])
+        yield features  # not from within: the mode would stay on for the caller

@@ -84,6 +84,8 @@ def measure(
     """
     if parts < 2 or not 0 < accepted < 1:
         raise SpecError("parts is a number from 2 up, and accepted a share between 0 and 1")
+    if seed < 0:
+        raise SpecError(f"seed should be 0 or more, not {seed}")
     if len(task.classes) < 3:
         raise TaskError(f"{task.full_name}: leaving a class out takes three classes or more")
     bad: dict[Clip, str] = learner.prepare(task, progress=progress)

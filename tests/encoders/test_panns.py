@@ -132,13 +132,14 @@ def test_joined_layers_hear_once(load, stand_in_file, probe, monkeypatch):
     torch.testing.assert_close(frames[..., 128:], load("cnn6")(probe(1.0)[None]))
 
 
-def test_a_network_in_use_is_not_read_again(stand_in_file, monkeypatch):
-    text = f"mobilenetv1@block2?weights={stand_in_file('mobilenetv1')}"
-    first = encoders.load(text)
-    monkeypatch.setattr(encoders.weights, "load", None)
-    second = encoders.load(text.replace("block2", "block4"))
-    assert second.trunk is first.trunk
-    assert second.layer == "block4"
+def test_layers_of_one_network_are_read_once_and_other_callers_have_their_own(stand_in_file, monkeypatch):
+    first, second = (f"mobilenetv1@{block}?weights={stand_in_file('mobilenetv1')}" for block in ("block2", "block4"))
+    read, real = [], encoders.weights.load
+    monkeypatch.setattr(encoders.weights, "load", lambda *given, **named: read.append(given) or real(*given, **named))
+    joined = encoders.load(f"{first}+{second}")
+    assert len(read) == 1
+    assert joined.parts[0].trunk is joined.parts[1].trunk
+    assert encoders.load(first).trunk is not joined.parts[0].trunk
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(load):

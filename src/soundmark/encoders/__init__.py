@@ -11,6 +11,7 @@ from soundmark.encoders import audiosep, handcrafted, hear, huggingface, mobilen
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.engine import Engine, split_engine
 from soundmark.encoders.joined import Joined
+from soundmark.encoders.network import sharing
 from soundmark.frontends import keep_freed_memory
 from soundmark.spec import Spec, lookup, parse_joined
 
@@ -49,7 +50,8 @@ def load(text: str) -> Encoder:
         SpecError: for an unknown name or setting, a value out of bounds, or parts that do not fit together.
     """
     keep_freed_memory()
-    parts = [_one(spec) for spec in parse_joined(text)]
+    with sharing():
+        parts = [_one(spec) for spec in parse_joined(text)]
     encoder = parts[0] if len(parts) == 1 else Joined(parts)
     return encoder.eval().requires_grad_(False)
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Engine(Encoder):
                 f"{inner.spec} has no ONNX graph, so it cannot run with engine={engine}: leave that out"
             )
         self.inner, self.engine = inner, engine
+        self.exportable = engine != "int8"  # the file would be written in full precision, and disagree
         self.spec = _with_engine(inner.spec, engine)
         self.sample_rate, self.dim, self.hop_seconds = inner.sample_rate, inner.dim, inner.hop_seconds
         self.min_seconds, self.piece_seconds = inner.min_seconds, inner.piece_seconds
@@ -57,7 +59,7 @@ class Engine(Encoder):
     @property
     def identity(self) -> str:
         """See `Encoder.identity`."""
-        return f"{self.inner.identity}|{self.engine}{_FORMAT}"
+        return f"{self.inner.identity}|{self.engine}{_FORMAT}|onnxruntime {version('onnxruntime')}"
 
     @property
     def inner_dim(self) -> int:
@@ -130,6 +132,10 @@ def _graph(encoder: Encoder, engine: str) -> Path:
                     _quantise(plain, temporary, encoder)
                 else:
                     temporary.write_bytes(plain.read_bytes())
+                try:
+                    _session(temporary)
+                except Exception as error:  # ONNX Runtime has a class of its own for every ill
+                    raise NotExportable(f"ONNX Runtime cannot run {encoder.spec} with engine={engine}") from error
     return path
 
 

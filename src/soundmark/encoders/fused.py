@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -234,19 +233,6 @@ def pack(module: nn.Module) -> None:
     """Hand over the weights of every module inside."""
     for part in _packable(module):
         part.pack()
-
-
-@contextmanager
-def unpacked(module: nn.Module) -> Iterator[None]:
-    """Every weight inside as PyTorch has it, for as long as something is traced."""
-    parts = [part for part in _packable(module) if part._packed is not None]
-    for part in parts:
-        part.unpack()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.pack()
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import warnings
@@ -13,7 +14,6 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from soundmark.encoders.fused import unpacked
 from soundmark.errors import NotExportable
 
 OPSET = 20
@@ -45,7 +45,8 @@ def export_graph(
     # Two clips, for a batch of one would be taken for a constant.
     example = torch.zeros(2, samples)
     example[:, ::7] = 0.5
-    with _quiet(), unpacked(module), torch.no_grad():
+    module = copy.deepcopy(module)  # with weights as PyTorch has them; another thread may be listening to the original
+    with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module.eval(),

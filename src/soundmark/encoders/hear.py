@@ -10,6 +10,7 @@ Source: Turian et al., "HEAR: Holistic Evaluation of Audio Representations" (202
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -227,8 +228,10 @@ def loaded_model(module: ModuleType, weights: str = "") -> Any:
 
 def _files(module: ModuleType, weights: str) -> dict[str, object]:
     """Digests of the module's code and of its weights, where these are files."""
-    named = {"code": getattr(module, "__file__", None), "weights": weights or None}
-    return {name: file_digest(path) for name, path in named.items() if path and Path(path).is_file()}
+    top = sys.modules.get(module.__name__.partition(".")[0], module)  # what it imports stands beside it
+    code = [file for folder in getattr(top, "__path__", []) for file in sorted(Path(folder).rglob("*.py"))]
+    files = [*map(str, code), *([] if code else [getattr(module, "__file__", None) or ""]), weights]
+    return {path: file_digest(path) for path in files if path and Path(path).is_file()}
 
 
 def hear(spec: Spec) -> HearEncoder:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from soundmark.encoders import weights
 from soundmark.encoders.convolution import Convolution, folded
-from soundmark.encoders.network import Layer, NetworkEncoder, Trunk
+from soundmark.encoders.network import Layer, NetworkEncoder, Trunk, shared
 from soundmark.frontends import Filterbank, PowerSpectrogram, bin_frequencies, plain
 from soundmark.spec import Spec
 
@@ -71,9 +71,9 @@ _BLOCKS = (
 def mobilenet(spec: Spec) -> NetworkEncoder:
     """`mn04` and its sisters: frames from the last layer, or from `@block0` to `@block16`; `weights`, `precision`."""
     spec, path, precision = weights.chosen(spec)
-    network = read(spec.name, path)
     key = f"{spec.name}#{weights.digest(path)}#{precision}"
-    return NetworkEncoder(spec, MobileNet(network, key, torch.bfloat16 if precision == "bf16" else torch.float32))
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    return NetworkEncoder(spec, shared(key, lambda: MobileNet(read(spec.name, path), key, kind)))
 
 
 def read(name: str, path: str | os.PathLike[str]) -> Published:
@@ -228,6 +228,7 @@ class MobileNet(Trunk):
     def __init__(self, network: Published, key: str, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.key, self.precision = key, precision
+        self.exportable = precision == torch.float32
         self.front = LogMel()
         stem, *inverted, last = network.features
         parts: list[Convolution | _Block] = [_convolution(stem, precision, "hardswish", 2)]

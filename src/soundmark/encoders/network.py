@@ -6,9 +6,10 @@ once, so `cnn14@block4+cnn14@block6` costs what `cnn14` costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
 
@@ -67,16 +68,31 @@ class Trunk(nn.Module):
         return mean
 
 
-_in_use: WeakValueDictionary[str, Trunk] = WeakValueDictionary()
+_made: ContextVar[dict[str, Trunk] | None] = ContextVar("_made", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """While it lasts, trunks of equal keys are made once: several layers of a network then need its memory once.
+
+    Not for longer: what one caller does to a network, such as moving it to another device, is not another's business.
+    """
+    token = _made.set({})
+    try:
+        yield
+    finally:
+        _made.reset(token)
 
 
 def shared(key: str, make: Callable[[], Trunk]) -> Trunk:
-    """The trunk of a key: one that some encoder holds, or a new one. Two layers of a network need it once."""
-    trunk = _in_use.get(key)
+    """The trunk of a key: one that was made within the same `sharing`, or a new one."""
+    made = _made.get()
+    trunk = made.get(key) if made is not None else None
     if trunk is None:
         trunk = make()
         trunk.key = key
-        _in_use[key] = trunk
+        if made is not None:
+            made[key] = trunk
     return trunk
 
 

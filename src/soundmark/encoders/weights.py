@@ -154,6 +154,8 @@ def get(name: str, folder: str | os.PathLike[str] | None = None, *, progress: bo
     """
     about: Checkpoint = lookup("checkpoint", name, CHECKPOINTS)
     target = Path(folder).expanduser() / about.file if folder else weights_folders()[-1] / about.file
+    if not target.is_file():
+        _note(target).unlink(missing_ok=True)  # it is of a file that was deleted
     try:
         fetch(
             about.url, target, size=about.size, sha256=about.sha256, md5=about.md5, progress=progress, tries=_TRIES
@@ -337,8 +339,8 @@ class _Shell:
 
 def _unreadable(file: Path) -> str:
     return (
-        f"{file} cannot be read as a checkpoint: it is damaged, cut short, or no file of PyTorch's; fetch it again, "
-        "for instance with `soundmark weights get`"
+        f"{file} cannot be read as a checkpoint: it is damaged, cut short, or no file of PyTorch's; delete it and "
+        "fetch it again, for instance with `soundmark weights get`"
     )
 
 
