@@ -14,10 +14,12 @@ from typing import Any
 from tqdm import tqdm
 
 from soundmark import protocol, results, tasks
+from soundmark.encoders import weights
 from soundmark.errors import ResultsError
 from soundmark.files import write_json
 from soundmark.learners import probes
 from soundmark.recipe import Recipe
+from soundmark.spec import candidates as candidates_of
 
 # What a cell keeps of a run's summary: enough for every table, small enough to commit by the hundred.
 KEPT = ("task", "protocol", "learner", "seed", "headline", "metrics", "folds", "alarm", "notes", "bad_clips", "seconds")
@@ -66,6 +68,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     ).summary
     return {
         "command": recipe.command(),
+        **({"pretrained": weighed} if (weighed := weights.provenance(candidates_of(recipe.encoder))) else {}),
         **{key: summary[key] for key in KEPT if key in summary},
         **({"selection": _brief(summary["selection"])} if "selection" in summary else {}),
         "wall_seconds": round(time.perf_counter() - started, 2),

@@ -22,6 +22,7 @@ _PACKAGES = (
     "onnxruntime",
     "onnx",
     "pyarrow",
+    "transformers",
 )
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
 from soundmark.detection import accepting_threshold
+from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
 from soundmark.learners import Probe, describe, probes
@@ -61,6 +62,8 @@ def run(
         _release(place)
         raise
     summary = measured.summary | {"command": recipe.command(place)}
+    if weighed := weights.provenance(probe.encoder_name for probe in candidates):
+        summary["pretrained"] = weighed
     measured.predictions.write(place)
     write_json(place / "environment.json", results.environment())
     write_json(place / "metrics.json", summary)  # the measurement stands, whatever becomes of the model
@@ -113,6 +116,7 @@ def write_model(
         },
         "licence": task.licence,
         "learner": dict(winner.describe()),
+        "pretrained": weights.provenance([winner.encoder_name]),
     }
     check = export.export(winner, path, metadata=metadata, waveforms=clips)
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}

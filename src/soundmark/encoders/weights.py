@@ -15,7 +15,7 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from soundmark.download import fetch
 from soundmark.errors import DownloadError, SpecError, WeightsError
 from soundmark.files import weights_folders, write_text
-from soundmark.spec import Spec, lookup, take
+from soundmark.spec import Spec, lookup, parse_joined, take
 
 PRECISIONS = ("float32", "bf16")
 SETTINGS: dict[str, Any] = {"weights": "", "precision": "float32"}
@@ -273,6 +273,28 @@ def chosen(spec: Spec, *, precisions: tuple[str, ...] = PRECISIONS) -> tuple[Spe
         raise WeightsError(f"there is no file of weights {path}: check the path after weights= in {spec.name!r}")
     said = {key: str(value) for key, value in settings.items() if value != SETTINGS[key]}
     return Spec(spec.name, layer=spec.layer, settings=said), path, settings["precision"]
+
+
+def provenance(names: Iterable[str]) -> list[dict[str, str]]:
+    """What pretrained weights some encoders hold, for results and model files.
+
+    Args:
+        names: of encoders in the grammar; those without weights of ours are passed over.
+
+    Returns:
+        For each network once: `name`, `sha256` of its file, and for the published file `url`, `licence`, `trained_on`
+        and `source`.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for spec in (spec for name in names for spec in parse_joined(name) if spec.name in CHECKPOINTS):
+        own = spec.settings.get("weights")
+        file = Path(own).expanduser() if own else located(spec.name)
+        if file is None:
+            continue
+        about = CHECKPOINTS[spec.name]
+        known = {} if own else {key: getattr(about, key) for key in ("url", "licence", "trained_on", "source")}
+        found[f"{spec.name}?{own}"] = {"name": spec.name, "sha256": digest(file), **known}
+    return list(found.values())
 
 
 def load(path: str | os.PathLike[str], *, mapped: bool = True) -> dict[str, Tensor]:
