@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from markup import interval, machine, paragraphs, percent, plain, table
+from markup import interval, machine, paragraphs, percent, table
 
 Json = Mapping[str, Any]
 
@@ -80,8 +80,28 @@ def long_recordings(found: Sequence[Json]) -> str:
 
 
 def studies(found: Sequence[Json]) -> str:
-    """Columns and rows, as the files have them."""
-    return paragraphs(*(plain(each) for each in found))
+    """Probes over several seeds, and moments against their mean."""
+    seeds = [
+        [f"`{each['task']}`", f"`{each['encoder']}`", f"`{head}`", str(len(said["values"])), percent(said["mean"]),
+         "–" if said["std"] is None else f"{100 * said['std']:.2f}"]
+        for each in found if "moments" not in each
+        for head, said in each["heads"].items()
+    ]  # fmt: skip
+    moments = [
+        [f"`{each['task']}`", f"`{each['encoder']}`", f"`{head}`"]
+        + [f"{percent(said[level]['headline']['value'])} ({interval(said[level]['headline'])})" for level in _LEVELS]
+        for each in found
+        if "moments" in each
+        for head, said in each["heads"].items()
+    ]
+    columns = ["task", "encoder", "head", "seeds", "mean", "standard deviation, points"]
+    levels = ["task", "encoder", "head", "every moment by itself", "by vote of a clip's moments", "pooled: their mean"]
+    return paragraphs(
+        table(columns, seeds, range(3, 6)) if seeds else "",
+        table(levels, moments, range(3, 6)) if moments else "",
+        _commands(found),
+        machine(*found),
+    )
 
 
 def _learner(each: Json) -> str:
@@ -93,9 +113,11 @@ def _commands(found: Sequence[Json]) -> str:
     return "```sh\n" + "\n".join(lines) + "\n```" if lines else ""
 
 
+_LEVELS = ("moments", "votes", "pooled")
 FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
     "few-shot": ("fewshot", few_shot, "soundmark fewshot esc50 --encoder mn04"),
     "unknown": ("unknown", unknown, "soundmark unknown esc50 --encoder mn04"),
+    "studies": ("studies", studies, "soundmark study heads esc50 --encoder mn04"),
     "engines": ("engines", engines, "python benchmarks/engines.py mn04"),
     "long-recordings": ("memory", long_recordings, "python benchmarks/long_recording.py mn04"),
 }
