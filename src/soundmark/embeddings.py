@@ -29,6 +29,7 @@ from soundmark.store import VectorStore
 from soundmark.tasks.base import Clip, Task
 
 BATCH_CLIPS = 8
+HASHED_AT_ONCE = 32  # a clip is hashed so quickly that handing it to a thread would cost as much
 # Where clips of equal length are put together: how many are decoded ahead, how many may wait for others of their
 # length, and how many batches may wait for a core.
 DECODED_AHEAD, MOST_WAITING, BATCHES_AHEAD = 16, 48, 4
@@ -90,23 +91,25 @@ def embed(
     keys: dict[Clip, str] = {}
     with VectorStore.open(_fingerprint(module) if cache else None) as store, _threads(workers) as threads:
         if cache:
-            for clip, (key, error) in zip(unique, threads.map(lambda c: _content_key(task, c), unique), strict=True):
-                if error:
-                    bad[clip] = error
-                else:
-                    keys[clip] = key
+            some = [unique[i : i + HASHED_AT_ONCE] for i in range(0, len(unique), HASHED_AT_ONCE)]
+            for clips, answers in zip(some, threads.map(lambda part: _content_keys(task, part), some), strict=True):
+                for clip, (key, error) in zip(clips, answers, strict=True):
+                    if error:
+                        bad[clip] = error
+                    else:
+                        keys[clip] = key
             found = _from_store(store, keys, pool.names)
         missing = [clip for clip in unique if clip not in found and clip not in bad]
         jobs = [tuple(missing[i : i + BATCH_CLIPS]) for i in range(0, len(missing), BATCH_CLIPS)]
         with tqdm(
             total=len(missing), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)
         ) as bar:
-            answers = (
+            answered = (
                 _collected(threads, task, missing, module, pool)
                 if module.batched
                 else as_done(threads, lambda job: _encode_batch(task, job, module, pool), jobs)
             )
-            for rows in answers:
+            for rows in answered:
                 # Copied here, by this thread: rows kept in the workers' heaps would keep those from ever shrinking.
                 good = {clip: row.copy() for clip, row in rows.items() if isinstance(row, np.ndarray)}
                 found |= good
@@ -219,6 +222,10 @@ def _quiet(progress: bool) -> bool | None:
 
 def _fingerprint(encoder: Encoder) -> str:
     return f"{encoder.identity}|piece={encoder.piece_seconds:g}|{encoder.policy.to_dict()}"
+
+
+def _content_keys(task: Task, clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    return [_content_key(task, clip) for clip in clips]
 
 
 def _content_key(task: Task, clip: Clip) -> tuple[str, str]:
