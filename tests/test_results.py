@@ -162,6 +162,23 @@ def test_environment_is_plain_and_names_no_folder():
     assert Path.cwd().as_posix() not in text
 
 
+def test_the_history_has_a_row_for_every_epoch(tmp_path: Path):
+    known = {"train_loss": 3.91, "train_accuracy": 0.05, "seconds": 6}
+    choose = {"stage": "choose", "epoch": 1, "rate": 0.0004, **known, "valid_loss": 3.8, "valid_accuracy": 0.07}
+    fit = {"stage": "fit", "epoch": 1, "rate": 1e-8, **known, "valid_loss": None}
+    results.write_history(tmp_path, [{"fold": 'a "b", c', "history": [choose, fit]}, {"fold": "2", "history": []}])
+    read = csv.read_csv(tmp_path / "history.csv", convert_options=csv.ConvertOptions(strings_can_be_null=False))
+    assert read.column_names == [
+        "fold", "stage", "epoch", "rate", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds",
+    ]  # fmt: skip
+    assert read.to_pylist() == [
+        {"fold": 'a "b", c'} | choose,
+        {"fold": 'a "b", c'} | fit | {"valid_accuracy": None},
+    ]
+    assert (tmp_path / "history.csv").read_text().splitlines()[2].endswith(",3.91,0.05,,,6")
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
 def test_reading_results_does_not_import_torch():
     code = (
         "import sys, soundmark.results, soundmark.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"

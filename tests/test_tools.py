@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 sys.path.insert(0, str(ROOT / "tools"))  # where they find each other when they run
-tables, reference, shared_lines = map(importlib.import_module, ("tables", "reference", "shared_lines"))
+tables, reference, shared_lines, keep = map(importlib.import_module, ("tables", "reference", "shared_lines", "keep"))
 UNTRAINED = [name for name in encoders.ENCODERS if name not in CHECKPOINTS]
 
 
@@ -106,6 +106,101 @@ def test_headlines_give_score_interval_and_command(results: Path) -> None:
     assert "A caveat. (Not in every line.)" in text
     assert "Soundmark 0.1.0 (0123456), Python 3.12.1, 2 cores" in text
     assert "bootstrap over whole groups" in text
+
+
+def trained(fold: str, epochs: int, **more: Any) -> dict[str, Any]:
+    rows = [
+        {"stage": stage, "epoch": epoch, "rate": 1 / 3000, "train_loss": 2 / 3, "valid_loss": None, "seconds": 6.123456}
+        for stage, last in (("choose", 60), ("fit", epochs))
+        for epoch in range(1, last + 1)
+    ]
+    about = {"fold": fold, "parameters": 664570, "epochs": epochs, "of": 60, "device": "cpu, 2 threads"}
+    return about | {"precision": "bf16", "seconds": 1800.0, "seconds_per_epoch": 6.1, "history": rows} | more
+
+
+@pytest.fixture
+def network(results: Path) -> Path:
+    """A network among the results."""
+    long = "gain?db=6+mix?alpha=0.4+shift+mask?bands=24+noise?snr=10"
+    learner = {"network": "cnn?width=24", "augment": long, "training": "adamw?epochs=60"}
+    content = measured(
+        0.75,
+        learner=learner,
+        command=f"soundmark train esc50 --network 'cnn?width=24' --augment '{long}' --out x",
+        training=[trained("1", 42), trained("2", 48, device="NVIDIA H100 80GB HBM3", torch="2.9.0")],
+    )
+    (results / "runs" / "network.json").write_text(json.dumps(content), encoding="utf-8")
+    return results
+
+
+def test_headlines_of_networks_count_augmentations_and_name_the_device(network: Path) -> None:
+    row, *_ = [line for line in tables.headlines(network).splitlines() if "cnn" in line]
+    assert row.startswith("| `esc50` | `cnn?width=24` · `adamw?epochs=60` · 5 augmentations | accuracy | 75.0 % |")
+    assert row.endswith("| CPU, 2 threads, NVIDIA H100 80GB HBM3 |")
+    assert "| over folds | trained on |" in tables.headlines(network)
+    assert "--augment 'gain?db=6+mix?alpha=0.4+shift+mask?bands=24+noise?snr=10'" in tables.headlines(network)
+    assert "no augmentations" not in tables.headlines(network)
+
+
+def test_tables_without_networks_have_no_column_for_them(results: Path) -> None:
+    assert "trained on" not in tables.headlines(results)
+    assert "trained on" not in tables.alarms(results)
+
+
+def test_a_network_that_was_chosen_and_raises_alarms(results: Path) -> None:
+    names = {"network / gain / adamw?rate=0.01": 2, "network / adamw?rate=0.001": 1}
+    selection = [{"fold": "1", "chosen": name} for name, times in names.items() for _ in range(times)]
+    alarm = [{"max_false_alarm": 0.05, "recall": 0.9, "low": 0.8, "high": 0.95, "realised": 0.06}]
+    learner = {"candidates": "2", "chosen": "on the training side of every fold"}
+    for count in (1, 3):
+        content = measured(0.75, learner=learner, selection=selection[-count:], alarm=alarm, training=[trained("1", 9)])
+        (results / "runs" / f"{count}.json").write_text(json.dumps(content), encoding="utf-8")
+    text = tables.alarms(results)
+    assert "among 2; 2 of 3 times `network` · `adamw?rate=0.01` · 1 augmentation | 5 % |" in text
+    assert "among 2; always `network` · `adamw?rate=0.001` · no augmentations | 5 % |" in text
+    assert text.count("| CPU, 2 threads |") == 2
+    assert text.splitlines()[0].endswith("| trained on |")
+
+
+def test_the_table_of_trainings_tells_size_time_and_device(network: Path) -> None:
+    text = tables.training(network)
+    assert (
+        "| `esc50` | `cnn?width=24` · `adamw?epochs=60` · 5 augmentations | 664,570 | 42 to 48 of 60 | 6.1 | 1.00 "
+        "| CPU, 2 threads, NVIDIA H100 80GB HBM3 | bf16 |"
+    ) in text
+    assert text.count("\n| `") == 1
+    assert "Folds were trained with torch 2.9.0." in text
+    assert "soundmark train esc50 --network 'cnn?width=24'" in text
+    assert "--out" not in text
+
+
+def test_a_training_that_says_little_is_a_row_all_the_same(network: Path) -> None:
+    content = measured(0.5, learner={"network": "cnn", "augment": "", "training": "adamw"}, training=[{"fold": "1"}])
+    (network / "runs" / "network.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "| `cnn` · `adamw` · no augmentations | – | – of – | – | 0.00 |  |  |" in tables.training(network)
+
+
+def test_kept_histories_are_rounded_and_no_larger_than_there_is_room_for() -> None:
+    run = {"clips": 2000, "score": 1 / 3, "training": [trained(str(fold), 7) for fold in range(2)]}
+    small = keep.kept(run)
+    assert {**small, "training": None} == {**run, "training": None}
+    assert [len(each["history"]) for each in small["training"]] == [67, 67]
+    assert small["training"][0]["history"][0] == {
+        "stage": "choose", "epoch": 1, "rate": 0.0003333, "train_loss": 0.6667, "valid_loss": None, "seconds": 6.123,
+    }  # fmt: skip
+    assert run["training"][0]["history"][0]["seconds"] == 6.123456
+    run["training"] = [trained(str(fold), 43) for fold in range(20)]
+    thin = keep.kept(run)
+    assert keep.size(thin) <= keep.MOST_BYTES < keep.size(run)
+    rows = thin["training"][0]["history"]
+    step = rows[0]["epoch"]
+    wanted = sorted({*range(step, 61, step), 43, 60})
+    assert [row["epoch"] for row in rows if row["stage"] == "choose"] == wanted
+    assert [row["epoch"] for row in rows if row["stage"] == "fit"] == [epoch for epoch in wanted if epoch <= 43]
+
+
+def test_runs_that_were_not_trained_are_kept_as_they_are() -> None:
+    assert keep.kept({"score": 1 / 3}) == {"score": 1 / 3}
 
 
 def test_alarms_give_what_was_allowed_and_what_came(results: Path) -> None:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import networks
 from markup import interval, machine, nothing, ordered, paragraphs, percent, plain, table
 from pretrained import FOLDERS
 
@@ -53,7 +54,7 @@ def fill(text: str, results: Path) -> str:
 
 def headlines(results: Path) -> str:
     """The selected runs: task, learner, score with its interval, spread over folds, and the commands."""
-    runs = sorted(read_all(results / "runs"), key=lambda run: (run["task"], -run["headline"]["value"]))
+    runs = selected(results)
     if not runs:
         return nothing("soundmark train esc50 --head 'svm?C=1,10'")
     rows = [
@@ -64,10 +65,11 @@ def headlines(results: Path) -> str:
             percent(run["headline"]["value"]),
             interval(run["headline"]),
             folds(run),
+            *networks.trained_on(run, runs),
         ]
         for run in runs
     ]
-    columns = ["task", "learner", "score", "", "95 % interval", "over folds"]
+    columns = ["task", "learner", "score", "", "95 % interval", "over folds", *networks.trained_on(None, runs)]
     return paragraphs(table(columns, rows, numbers=(3, 4, 5)), *footnotes(runs), commands(runs))
 
 
@@ -84,12 +86,27 @@ def alarms(results: Path) -> str:
             percent(row["recall"]),
             interval(row),
             f"{percent(row['realised'])} ({interval(row, 'realised_')})",
+            *networks.trained_on(run, runs),
         ]
         for run in runs
         for row in run["alarm"]
     ]
     columns = ["task", "learner", "false alarms allowed", "caught", "95 % interval", "false alarms that came about"]
+    columns += networks.trained_on(None, runs)
     return paragraphs(table(columns, rows, numbers=(2, 3, 4, 5)))
+
+
+def training(results: Path) -> str:
+    """For trained networks: how large, how many epochs, how long and on what; and the commands."""
+    runs = [run for run in selected(results) if networks.is_network(run)]
+    if not runs:
+        return nothing("soundmark train esc50 --network cnn")
+    said = (
+        "Epochs: those run on the whole training side of a fold, of the most there might have been. Where a part of it "
+        "was held out first to find how many, the hours are of both trainings."
+    )
+    rows = networks.trainings(runs, [learner(run) for run in runs])
+    return paragraphs(rows, said, networks.trained_with(runs), machine(*runs), commands(runs))
 
 
 def grid_best(results: Path, task: str = "esc50") -> str:
@@ -186,6 +203,7 @@ def odd_inputs(results: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "headlines": headlines,
     "alarms": alarms,
+    "training": training,
     "grid-best": grid_best,
     "grid": grid,
     "grid-all": grid_all,
@@ -201,6 +219,11 @@ TABLES: dict[str, Callable[[Path], str]] = {
 def read_all(folder: Path) -> list[Json]:
     """Every JSON file of a folder, by name; none where there is no folder."""
     return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def selected(results: Path) -> list[Json]:
+    """The selected runs: by task, the best first."""
+    return sorted(read_all(results / "runs"), key=lambda run: (run["task"], -run["headline"]["value"]))
 
 
 def read(path: Path) -> Json:
@@ -346,12 +369,14 @@ def learner(run: Json) -> str:
     """A run's learner in one cell; where every fold chose its own, how many there were and which was chosen most."""
     names = run["learner"]
     if "candidates" not in names:
-        return " · ".join(f"`{name}`" for name in names.values())
+        return " · ".join(networks.parts(names) if "network" in names else (f"`{name}`" for name in names.values()))
     chosen = Counter(each["chosen"] for each in run.get("selection", []))
     if not chosen:
         return f"chosen in each fold among {names['candidates']}"
     name, times = chosen.most_common(1)[0]
-    said = " · ".join(f"`{part}`" for part in name.split(" / "))
+    said = " · ".join(
+        networks.chosen(name) if networks.is_network(run) else (f"`{part}`" for part in name.split(" / "))
+    )
     often = "always" if times == chosen.total() else f"{times} of {chosen.total()} times"
     return f"chosen in each fold among {names['candidates']}; {often} {said}"
 

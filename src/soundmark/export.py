@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,15 +19,15 @@ import torch
 from onnx import TensorProto, helper
 
 from soundmark import heads, model
-from soundmark.audio import WindowPolicy
-from soundmark.encoders.base import Encoder
+from soundmark.audio.waveforms import samples_of
 from soundmark.encoders.graph import OPSET, export_graph
-from soundmark.encoders.pooling import Pooling
 from soundmark.encoders.vectors import Vectors
 from soundmark.errors import ModelError, NotExportable
 from soundmark.files import write_bytes
 from soundmark.head_graphs import has_graph, head_graph, is_smooth
+from soundmark.learners import Learner, Probe
 from soundmark.modelfile import FORMAT, INPUT, METADATA_KEY, OUTPUTS
+from soundmark.trained import Trained
 
 VECTORS_WITHIN = 1e-4  # relative L2
 PROBABILITIES_WITHIN = 1e-4  # absolute
@@ -35,47 +35,38 @@ STEP_SHARE = 0.99  # of clips on which trees and k-NN, which are step functions,
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
 
 
-class Exportable(Protocol):
-    """What is asked of a learner; see `soundmark.learners.Probe`."""
-
-    head_name: str
-    estimator: Any
-    classes: tuple[str, ...]
-
-    @property
-    def encoder(self) -> Encoder:
-        """What hears."""
-        ...
-
-    @property
-    def pooling(self) -> Pooling:
-        """What sums up over time."""
-        ...
-
-    @property
-    def policy(self) -> WindowPolicy:
-        """How a clip becomes its input."""
-        ...
-
-
-def check_exportable(learner: Exportable) -> None:
+def check_exportable(learner: Learner) -> None:
     """Refuse a learner that no model file can be written from, before anything is trained.
 
     Raises:
-        NotExportable: if its encoder or its head has no graph.
+        NotExportable: if its encoder, its head or its network has no graph.
     """
-    if not learner.encoder.exportable:
+    if isinstance(learner, Trained):
+        if not learner.exportable:
+            raise NotExportable(
+                f"the network {learner.network_name} has no ONNX graph, so no model file can be written: measure it "
+                "without one (--no-model)"
+            )
+        return
+    probe = _probe(learner)
+    if not probe.encoder.exportable:
         raise NotExportable(
-            f"the encoder {learner.encoder.spec} has no ONNX graph, so no model file can be written: "
+            f"the encoder {probe.encoder.spec} has no ONNX graph, so no model file can be written: "
             "measure it without one (--no-model), or choose another encoder (a pretrained one with "
             "precision=float32, and not with engine=int8)"
         )
-    if not has_graph(heads.build(learner.head_name)):
-        raise NotExportable(f"the head {learner.head_name} has no ONNX graph: choose another head")
+    if not has_graph(heads.build(probe.head_name)):
+        raise NotExportable(f"the head {probe.head_name} has no ONNX graph: choose another head")
+
+
+def _probe(learner: Learner) -> Probe:
+    if not isinstance(learner, Probe):
+        raise NotExportable(f"{type(learner).__name__} has no ONNX graph: measure it without a model file (--no-model)")
+    return learner
 
 
 def export(
-    learner: Exportable,
+    learner: Learner,
     path: str | os.PathLike[str],
     *,
     metadata: Mapping[str, Any],
@@ -88,7 +79,7 @@ def export(
         path: the `.onnx` file to write, whole or not at all.
         metadata: what the file says of itself: labels, kind, clip_seconds, task, metrics, licence and so on. Format,
             sample rate, window policy and version are added.
-        waveforms: clips to check it on, each (samples,) float32 at the encoder's sample rate.
+        waveforms: clips to check it on, each (samples,) float32 at the learner's sample rate.
 
     Returns:
         How far file and learner agree: `clips`; `embedding` (largest relative L2) and `probabilities` (largest
@@ -102,7 +93,7 @@ def export(
     check_exportable(learner)
     if not len(waveforms):
         raise ModelError("a model file is checked on real clips before it is kept: give at least one")
-    graph = _joined(learner)
+    graph = _traced(learner) if isinstance(learner, Trained) else _joined(_probe(learner))
     said = _metadata(learner, metadata)
     agreement = _agreement(learner, model.load(_content(graph, said)), waveforms)
     said["check"] = {
@@ -116,7 +107,21 @@ def export(
     return agreement | {"bytes": len(content)}
 
 
-def _joined(learner: Exportable) -> onnx.ModelProto:
+def _traced(learner: Trained) -> onnx.ModelProto:
+    """A network as a graph."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        samples = samples_of(max(learner.policy.min_seconds, learner.policy.window_seconds), learner.sample_rate)
+        export_graph(learner.graph(), samples, file, input_name=INPUT, output_names=OUTPUTS)
+        traced = onnx.load(file).graph
+    return _assembled(traced.node, traced.initializer, _widths(traced))
+
+
+def _widths(traced: onnx.GraphProto) -> dict[str, int]:
+    return {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in traced.output}
+
+
+def _joined(learner: Probe) -> onnx.ModelProto:
     """Encoder, pooling and head as one graph."""
     encoder, pooling = learner.encoder, learner.pooling
     with tempfile.TemporaryDirectory() as folder:
@@ -159,14 +164,13 @@ def finished(graph: str | os.PathLike[str], metadata: Mapping[str, Any]) -> byte
     from soundmark import __version__
 
     traced = onnx.load(graph).graph
-    widths = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in traced.output}
     return _content(
-        _assembled(traced.node, traced.initializer, widths),
+        _assembled(traced.node, traced.initializer, _widths(traced)),
         {"format": FORMAT, **metadata, "soundmark_version": __version__},
     )
 
 
-def _metadata(learner: Exportable, given: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(learner: Learner, given: Mapping[str, Any]) -> dict[str, Any]:
     from soundmark import __version__
 
     if list(given.get("labels", learner.classes)) != list(learner.classes):
@@ -175,7 +179,7 @@ def _metadata(learner: Exportable, given: Mapping[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "labels": list(learner.classes),
         "kind": "single",
-        "sample_rate": learner.encoder.sample_rate,
+        "sample_rate": learner.sample_rate,
         "policy": learner.policy.to_dict(),
         "thresholds": {},
         **given,
@@ -194,22 +198,28 @@ def _content(proto: onnx.ModelProto, metadata: Mapping[str, Any]) -> bytes:
     return content
 
 
-def _agreement(learner: Exportable, classifier: model.Classifier, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
+def _agreement(learner: Learner, classifier: model.Classifier, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
     """Compare file and learner clip by clip.
 
     Raises:
         ModelError: if they are too far apart.
     """
-    wanted_vectors = np.stack([_vector(learner, waveform) for waveform in waveforms])
-    wanted = np.zeros((len(waveforms), len(learner.classes)))
-    with heads.one_thread():
-        wanted[:, np.asarray(learner.estimator.classes_)] = learner.estimator.predict_proba(wanted_vectors)
+    if isinstance(learner, Trained):
+        heard = [learner.hear(waveform) for waveform in waveforms]
+        wanted_vectors, wanted = (np.stack(part) for part in zip(*heard, strict=True))
+        smooth = True
+    else:
+        probe = _probe(learner)
+        wanted_vectors = np.stack([_vector(probe, waveform) for waveform in waveforms])
+        wanted = np.zeros((len(waveforms), len(probe.classes)))
+        with heads.one_thread():
+            wanted[:, np.asarray(probe.estimator.classes_)] = probe.estimator.predict_proba(wanted_vectors)
+        smooth = is_smooth(probe.estimator)
     vectors = np.concatenate([classifier.embed(waveform) for waveform in waveforms])
     got = np.concatenate([classifier.predict_proba(waveform) for waveform in waveforms])
     lengths = np.maximum(np.linalg.norm(wanted_vectors, axis=1), 1e-12)
     apart = np.linalg.norm(vectors - wanted_vectors, axis=1) / lengths
     differences = np.abs(got - wanted).max(axis=1)
-    smooth = is_smooth(learner.estimator)
     within = differences <= PROBABILITIES_WITHIN
     # Of fewer than a hundred clips, one that falls on the edge of a step is still let pass. A vector is let off its
     # bound by as few clips, and by no more than tenfold: between pure tones lies nothing but rounding noise.
@@ -233,7 +243,7 @@ def _agreement(learner: Exportable, classifier: model.Classifier, waveforms: Seq
     }
 
 
-def _vector(learner: Exportable, waveform: np.ndarray) -> np.ndarray:
+def _vector(learner: Probe, waveform: np.ndarray) -> np.ndarray:
     """(dim,) vector of a clip, as the learner itself hears it."""
     filled = learner.policy.prepare(np.asarray(waveform, dtype=np.float32), learner.encoder.sample_rate)
     with torch.inference_mode():

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +16,12 @@ from soundmark.audio import WindowPolicy
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SoundmarkError
+from soundmark.networks.machine import Machine
+from soundmark.recipe import Recipe
 from soundmark.spec import candidates
 from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
+from soundmark.trained import trained
 
 CALIBRATION_FOLDS = 5
 
@@ -30,6 +34,16 @@ class Learner(Protocol):
     """
 
     threads: int
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms it takes."""
+        ...
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How a clip becomes its input; it travels into the model file."""
+        ...
 
     def describe(self) -> Mapping[str, str]:
         """The names it is made of, in the grammar: encoder, pooling and head, or network."""
@@ -47,8 +61,18 @@ class Learner(Protocol):
         """An unfitted copy that shares what was prepared."""
         ...
 
-    def fit(self, task: Task, seed: int) -> None:
-        """Learn from these clips, which are all training side."""
+    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
+        """Learn from these clips, which are all training side.
+
+        Args:
+            task: the clips.
+            seed: of everything that is drawn.
+            place: a folder, of this fit alone, for what a long one keeps to go on from after a stop.
+        """
+        ...
+
+    def training(self) -> dict[str, Any]:
+        """How the last fit went, for results: of a network its epochs and their losses; of a probe nothing."""
         ...
 
     def predict_proba(self, task: Task) -> np.ndarray:
@@ -119,6 +143,11 @@ class Probe:
         return self.heard.pooling
 
     @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms it takes."""
+        return self.encoder.sample_rate
+
+    @property
     def policy(self) -> WindowPolicy:
         """How a clip becomes input; it travels into the model file."""
         return self.encoder.policy
@@ -142,7 +171,11 @@ class Probe:
         other.estimator = None
         return other
 
-    def fit(self, task: Task, seed: int) -> None:
+    def training(self) -> dict[str, Any]:
+        """See `Learner.training`."""
+        return {}
+
+    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
         """See `Learner.fit`. Heads without probabilities are calibrated on group-aware folds of these clips.
 
         Where a class has one group only there may be nothing to hold out; such heads then stay uncalibrated.
@@ -192,9 +225,22 @@ def probes(encoder: str, pooling: str, head: str) -> list[Probe]:
     return made
 
 
+def candidates_of(recipe: Recipe, *, machine: Machine | None = None, track: Sequence[str] = ()) -> list[Learner]:
+    """Every learner that a recipe names.
+
+    Args:
+        recipe: what to measure.
+        machine: what networks are trained on.
+        track: who else is told how their training goes.
+    """
+    if recipe.network:
+        return list(trained(recipe.network, recipe.augment, recipe.training, machine=machine or Machine(), track=track))
+    return list(probes(recipe.encoder, recipe.pooling, recipe.head))
+
+
 def describe(learner: Learner) -> str:
     """One line that names a learner, for tables and messages."""
-    return " / ".join(learner.describe().values())
+    return " / ".join(name for name in learner.describe().values() if name)
 
 
-__all__: Sequence[str] = ["Learner", "Probe", "describe", "probes"]
+__all__: Sequence[str] = ["Learner", "Probe", "candidates_of", "describe", "probes"]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ class RoundResult:
         thresholds: for two-class tasks, the threshold on the positive class by stated false-alarm rate, taken from
             out-of-fold scores of the training side.
         seconds: what fitting and testing took.
+        training: how the fit went, see `Learner.training`.
     """
 
     name: str
@@ -52,6 +55,7 @@ class RoundResult:
     scores: list[float] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,21 @@ def evaluate(
     identity = _identity(task, candidates, seed, inner_folds)
 
     def work(each: Round) -> RoundResult:
-        known = _saved(folder, each, identity)
+        asked = f"{identity} {each.train} {each.test}"
+        known = _saved(folder, each, asked)
         if known is None:
-            known = _round(task, each, candidates, seed, inner_folds)
-            _save(folder, known, identity)
+            place = _place(folder, "training", each.name)
+            with _alone(place):
+                known = _round(task, each, candidates, seed, inner_folds, place)
+                _save(folder, known, asked)
+                if place is not None:
+                    shutil.rmtree(place, ignore_errors=True)
         return known
 
     side_by_side = (os.cpu_count() or 1) if all(learner.threads == 1 for learner in candidates) else 1
     results = _each(work, task.rounds, side_by_side, f"{task.full_name}: {describe(candidates[0])}", progress)
+    if folder is not None:
+        shutil.rmtree(folder / "training", ignore_errors=True)
     predictions = _predictions(task, results)
     summary = metrics.summary(predictions, metric=task.metric, positive=task.positive)
     summary |= _about(task, candidates, results, bad, seed)
@@ -127,23 +138,29 @@ def evaluate(
 
 
 def choose(
-    task: Task, candidates: Sequence[Learner], *, seed: int, inner_folds: int = INNER_FOLDS
+    task: Task, candidates: Sequence[Learner], *, seed: int, inner_folds: int = INNER_FOLDS, place: Path | None = None
 ) -> tuple[int, list[float]]:
     """The best candidate by out-of-fold score inside these clips, and every candidate's score.
 
-    Ties go to the first; where no clip can be held out, all are tied.
+    Ties go to the first; where no clip can be held out, all are tied. `place` is a folder for what long fits keep.
     """
     if len(candidates) == 1:
         return 0, []
     targets = np.asarray(task.targets())
     scores = [
-        metrics.score(task.metric, targets, out_of_fold(task, learner, seed=seed, inner_folds=inner_folds))
-        for learner in candidates
+        metrics.score(
+            task.metric,
+            targets,
+            out_of_fold(task, learner, seed=seed, inner_folds=inner_folds, place=_inside(place, f"candidate{number}")),
+        )
+        for number, learner in enumerate(candidates)
     ]
     return int(np.argmax(scores)), scores
 
 
-def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> np.ndarray:
+def out_of_fold(
+    task: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS, place: Path | None = None
+) -> np.ndarray:
     """(clips, classes) probabilities of every clip by a learner that was fitted without that clip's group.
 
     Clips whose class has a single group cannot be held out; they get the frequencies of the classes instead.
@@ -152,20 +169,22 @@ def out_of_fold(task: Task, learner: Learner, *, seed: int, inner_folds: int = I
     splits = _inner(task, seed, inner_folds)
     prior = np.bincount(targets, minlength=len(task.classes)) / len(targets)
     probabilities = np.tile(prior, (len(targets), 1))
-    for train, test in splits:
+    for number, (train, test) in enumerate(splits):
         fitted = learner.fresh()
-        fitted.fit(task.subset(train), seed)
+        fitted.fit(task.subset(train), seed, _inside(place, f"inner{number}"))
         probabilities[test] = fitted.predict_proba(task.subset(test))
     return probabilities
 
 
-def alarm_thresholds(train: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS) -> dict[str, float]:
+def alarm_thresholds(
+    train: Task, learner: Learner, *, seed: int, inner_folds: int = INNER_FOLDS, place: Path | None = None
+) -> dict[str, float]:
     """Thresholds on the positive class's probability, by stated rate of false alarms, from out-of-fold scores.
 
     None where no clip of the other class can be held out.
     """
     positive = train.classes.index(train.positive)
-    scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds)[:, positive]
+    scores = out_of_fold(train, learner, seed=seed, inner_folds=inner_folds, place=place)[:, positive]
     is_positive = np.asarray(train.targets()) == positive
     held = held_out(train, seed=seed, inner_folds=inner_folds)
     if is_positive[held].all():
@@ -185,15 +204,17 @@ def _inner(task: Task, seed: int, inner_folds: int) -> list[tuple[np.ndarray, np
     return possible_splits(task.targets(), [clip.group for clip in task.clips], inner_folds, seed)
 
 
-def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int) -> RoundResult:
+def _round(
+    task: Task, each: Round, candidates: Sequence[Learner], seed: int, inner_folds: int, place: Path | None
+) -> RoundResult:
     started = time.perf_counter()
     train, test = task.subset(each.train), task.subset(each.test)
-    chosen, scores = choose(train, candidates, seed=seed, inner_folds=inner_folds)
-    thresholds = (
-        alarm_thresholds(train, candidates[chosen], seed=seed, inner_folds=inner_folds) if task.positive else {}
-    )
+    inner: dict[str, Any] = {"seed": seed, "inner_folds": inner_folds}
+    chosen, scores = choose(train, candidates, place=place, **inner)
+    alone = _inside(place, f"candidate{chosen}")  # what was fitted for the choice need not be fitted again
+    thresholds = alarm_thresholds(train, candidates[chosen], place=alone, **inner) if task.positive else {}
     winner = candidates[chosen].fresh()
-    winner.fit(train, seed)
+    winner.fit(train, seed, place)
     said = winner.predict_proba(test)
     if not np.isfinite(said).all():
         raise ResultsError(
@@ -208,6 +229,7 @@ def _round(task: Task, each: Round, candidates: Sequence[Learner], seed: int, in
         scores,
         thresholds,
         time.perf_counter() - started,
+        winner.training(),
     )
 
 
@@ -277,6 +299,8 @@ def _about(
             }
             for result in results
         ]
+    if all(result.training for result in results):
+        about["training"] = [{"fold": result.name, **result.training} for result in results]
     return about
 
 
@@ -296,38 +320,70 @@ def _alarm(task: Task, predictions: Predictions, results: Sequence[RoundResult])
 
 
 def _identity(task: Task, candidates: Sequence[Learner], seed: int, inner_folds: int) -> str:
-    """A digest of everything a round depends on, so that a saved round is used for the same question only."""
+    """A digest of all that a round depends on but its clips, so that a saved one answers the same question only."""
     asked = {
         "clips": [asdict(clip) for clip in task.clips],
         "classes": task.classes,
         "candidates": [dict(learner.describe()) for learner in candidates],
         "prepared": [learner.fingerprint() for learner in candidates],
-        "rounds": [asdict(each) for each in task.rounds],
         "metric": task.metric,
         "positive": task.positive,
         "seed": seed,
         "inner_folds": inner_folds,
     }
-    return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return _digest(json.dumps(asked, sort_keys=True))
 
 
-def _round_path(folder: Path, name: str) -> Path:
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    return folder / "folds" / f"{safe}.json"
+def _place(folder: Path | None, kind: str, name: str) -> Path | None:
+    """Where a round keeps something."""
+    return folder and folder / kind / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def _inside(place: Path | None, name: str) -> Path | None:
+    return place and place / name
+
+
+@contextmanager
+def _alone(place: Path | None) -> Iterator[None]:
+    """Keep two processes from working on one round of one run: they would write the same files."""
+    if place is None:
+        yield
+        return
+    import filelock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(place.with_name(f"{place.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise ResultsError(
+            f"fold {place.name} of {place.parents[1]} is being measured by another process: wait for it, or name "
+            "another folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _save(folder: Path | None, result: RoundResult, identity: str) -> None:
-    if folder is not None:
-        write_json(_round_path(folder, result.name), {"identity": identity} | asdict(result))
+    path = _place(folder, "folds", result.name)
+    if path is not None:
+        write_json(path.with_name(path.name + ".json"), {"identity": _digest(identity)} | asdict(result))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _saved(folder: Path | None, each: Round, identity: str) -> RoundResult | None:
-    if folder is None:
+    place = _place(folder, "folds", each.name)
+    if place is None:
         return None
-    path = _round_path(folder, each.name)
+    path = place.with_name(place.name + ".json")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("identity") != identity or content["name"] != each.name:  # "a/b" and "a b" share a file's name
+        if content.pop("identity") != _digest(identity) or content["name"] != each.name:  # "a/b" and "a b" share a file's name
             return None
         return RoundResult(**content)
     except FileNotFoundError:

@@ -4,10 +4,15 @@
     predictions.parquet one row per clip of the test sides; predictions.csv is the same for people
     metrics.json        see `soundmark.metrics.summary`
     environment.json    see `soundmark.environment.environment`
+    history.csv         of a trained network only: one row per epoch of every fold
     report.html, figures/, model.onnx    made from the rest
 
 A row of predictions holds clip (its key), path, start, end (null: the file's end), group, fold, label, prediction, and
 one column "p:CLASS" for each class, in the order of the classes.
+
+A row of the history holds fold, stage, epoch (from 1), rate (the highest learning rate), train_loss, train_accuracy,
+valid_loss, valid_accuracy and seconds. Stage "choose" trains on a part of the fold's training side and watches the
+rest; stage "fit" trains on all of it for the number of epochs that was best, and watches nothing (empty).
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +49,10 @@ PREDICTIONS_CSV = "predictions.csv"
 RECIPE = "recipe.toml"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.json"
+HISTORY = "history.csv"
 
 _PREFIX = "p:"
+_EPOCH = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
 _COLUMNS = ("clip", "path", "start", "end", "group", "fold", "label", "prediction")
 
 
@@ -227,6 +234,21 @@ def write_recipe(folder: str | os.PathLike[str], recipe: dict[str, Any]) -> None
     files.write_text(Path(folder) / RECIPE, tomli_w.dumps(recipe))
 
 
+def write_history(folder: str | os.PathLike[str], training: Sequence[Mapping[str, Any]]) -> None:
+    """Write history.csv of a run's folder, whole or not at all.
+
+    Args:
+        folder: of the run.
+        training: that entry of metrics.json: of every fold its name, `fold`, and its epochs, `history`.
+    """
+    rows = [(str(each["fold"]), row) for each in training for row in each["history"]]
+    kinds = {"stage": pa.string(), "epoch": pa.int64(), "rate": pa.float64()} | dict.fromkeys(_EPOCH, pa.float64())
+    columns = {"fold": pa.array([fold for fold, _ in rows], pa.string())}
+    columns |= {name: pa.array([row.get(name) for _, row in rows], kind) for name, kind in kinds.items()}
+    with files.atomic_path(Path(folder) / HISTORY) as temporary:
+        csv.write_csv(pa.table(columns), temporary)
+
+
 def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read recipe.toml of a run's folder.
 
@@ -365,4 +387,4 @@ def _notes(a: Run, b: Run, order: list[int]) -> list[str]:
     return notes
 
 
-__all__ = ["Predictions", "Run", "compare", "environment", "read_json", "read_recipe", "write_recipe"]
+__all__ = ["Predictions", "Run", "compare", "environment", "read_json", "read_recipe", "write_history", "write_recipe"]

@@ -7,7 +7,9 @@ how to repeat it (recipe, environment) and what came of it (model, report).
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,20 @@ from soundmark.detection import accepting_threshold
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
-from soundmark.learners import Probe, describe, probes
+from soundmark.learners import Learner, Probe, candidates_of, describe
+from soundmark.networks.machine import Machine
 from soundmark.recipe import Recipe
-from soundmark.tasks.base import Task
+from soundmark.spec import candidates
+from soundmark.tasks.base import Clip, Task
 
+PIECE_SECONDS = 30.0  # most of a clip that a network's model file is checked on
 CHECK_CLIPS = 200  # clips on which the model file is held against the learner; spread over the whole task
 
 
 def run(
-    recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, page: bool = True, progress: bool = True
-) -> results.Run:
+    recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, page: bool = True, progress: bool = True,
+    machine: Machine | None = None, track: Sequence[str] = (),
+) -> results.Run:  # fmt: skip
     """Measure by the protocol, then fit on everything and write the model file and the report.
 
     Args:
@@ -36,22 +42,24 @@ def run(
         model: fit on all clips and write `model.onnx`.
         page: write `report.html` and the figures.
         progress: show bars on a terminal.
+        machine: what networks are trained on.
+        track: who else is told how their training goes: `mlflow`, `tensorboard`.
 
     Raises:
-        ResultsError: if the folder holds another recipe.
+        ResultsError: if the folder holds another recipe, or another process works on the same fold.
         NotExportable: before anything is trained, if a model is asked for and the learner has no graph.
     """
     place = Path(folder)
-    candidates = probes(recipe.encoder, recipe.pooling, recipe.head)
+    learners = candidates_of(recipe, machine=machine, track=track)
     if model:
-        for probe in candidates:
-            export.check_exportable(probe)
-    task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
+        for learner in learners:
+            export.check_exportable(learner)
+    task = tasks.only(tasks.load(recipe.task, allow_partial=recipe.allow_partial), recipe.folds)
     _claim(place, recipe)
     try:
         measured = protocol.evaluate(
             task,
-            candidates,
+            learners,
             seed=recipe.seed,
             folder=place,
             inner_folds=recipe.inner_folds,
@@ -62,14 +70,16 @@ def run(
         _release(place)
         raise
     summary = measured.summary | {"command": recipe.command(place)}
-    if weighed := weights.provenance(probe.encoder_name for probe in candidates):
+    if weighed := weights.provenance(_pretrained(recipe)):
         summary["pretrained"] = weighed
+    if "training" in summary:
+        results.write_history(place, summary["training"])
     measured.predictions.write(place)
     write_json(place / "environment.json", results.environment())
     write_json(place / "metrics.json", summary)  # the measurement stands, whatever becomes of the model
     if model:
         summary["model"] = write_model(
-            measured.task, candidates, recipe, place / "model.onnx", summary, measured.predictions
+            measured.task, learners, recipe, place / "model.onnx", summary, measured.predictions
         )
         write_json(place / "metrics.json", summary)
     if page:
@@ -78,7 +88,7 @@ def run(
 
 
 def write_model(
-    task: Task, candidates: Sequence[Probe], recipe: Recipe, path: Path, summary: dict[str, Any],
+    task: Task, learners: Sequence[Learner], recipe: Recipe, path: Path, summary: dict[str, Any],
     predictions: results.Predictions,
 ) -> dict[str, Any]:  # fmt: skip
     """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
@@ -90,13 +100,15 @@ def write_model(
     Returns:
         What was fitted, and how far the file agrees with the learner on real clips.
     """
-    inner = {"seed": recipe.seed, "inner_folds": recipe.inner_folds}
-    chosen, _ = protocol.choose(task, candidates, **inner)
-    alarms = protocol.alarm_thresholds(task, candidates[chosen], **inner) if task.positive else {}
-    winner = candidates[chosen].fresh()
-    winner.fit(task, recipe.seed)
+    kept = path.parent / "training" / "model"  # of long trainings, to go on from
+    inner: dict[str, Any] = {"seed": recipe.seed, "inner_folds": recipe.inner_folds}
+    chosen, _ = protocol.choose(task, learners, place=kept, **inner)
+    alone = kept / f"candidate{chosen}"
+    alarms = protocol.alarm_thresholds(task, learners[chosen], place=alone, **inner) if task.positive else {}
+    winner = learners[chosen].fresh()
+    winner.fit(task, recipe.seed, kept)
     spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
-    clips = [embeddings.beginning(task, task.clips[i], winner.encoder) for i in spread]
+    clips = [_beginning(task, task.clips[i], winner) for i in spread]
     lengths = [clip_seconds(task, i) for i in range(len(task.clips))]
     metadata = {
         "labels": list(task.classes),
@@ -116,10 +128,27 @@ def write_model(
         },
         "licence": task.licence,
         "learner": dict(winner.describe()),
-        "pretrained": weights.provenance([winner.encoder_name]),
+        "pretrained": weights.provenance([winner.describe().get("encoder") or winner.describe()["network"]]),
     }
     check = export.export(winner, path, metadata=metadata, waveforms=clips)
+    shutil.rmtree(kept, ignore_errors=True)
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
+
+
+def _pretrained(recipe: Recipe) -> list[str]:
+    """Names of networks that may have been pretrained."""
+    return candidates(recipe.network or recipe.encoder)
+
+
+def _beginning(task: Task, clip: Clip, learner: Learner) -> np.ndarray:
+    """A clip as a learner hears it, or its first piece where it is very long."""
+    if isinstance(learner, Probe):
+        return embeddings.beginning(task, clip, learner.encoder)
+    end = clip.start + PIECE_SECONDS if clip.end is None else min(clip.end, clip.start + PIECE_SECONDS)
+    if clip.end is None and audio.info(task.path(clip)).duration < end:
+        end = None
+    samples, _ = audio.read(task.path(clip), learner.sample_rate, start=clip.start, end=end)
+    return learner.policy.prepare(samples, learner.sample_rate)
 
 
 def clip_seconds(task: Task, position: int) -> float:
@@ -135,8 +164,11 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     if folder.exists() and not folder.is_dir():
         raise ResultsError(f"{folder} is a file: name a folder for the run with --out")
     if file.exists():
-        if Recipe.read(file) != recipe:
+        known = Recipe.read(file)
+        if replace(known, folds="") != replace(recipe, folds=""):
             raise ResultsError(f"{folder} holds a run of another recipe: name another folder with --out, or delete it")
+        if known != recipe:  # more folds, or fewer: what is measured already counts
+            write_text(file, recipe.to_toml())
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise ResultsError(f"{folder} is not empty and holds no run: name another folder with --out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,59 @@ def predictions(classes: tuple[str, ...], each: int, folds: int, seed: int) -> P
         probabilities=p / p.sum(axis=1, keepdims=True),
         classes=classes,
     )
+
+
+def training(
+    folds: int = 5, epochs: int = 60, *, stop: int = 0, hold_out: bool = True, seed: int = 0, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """How networks train: the training side is learnt by heart, the held-out part less and less well, then worse.
+
+    Args:
+        folds: how many.
+        epochs: of the schedule.
+        stop: epochs without progress after which a fold stops; 0 for none.
+        hold_out: whether a part was held out; without, there is one training to the end.
+        seed: of the noise.
+        device: where.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for fold in range(1, folds + 1):
+        t = np.arange(1, epochs + 1) / epochs
+        worse = rng.uniform(0.15, 0.6)
+        train = 3.9 * np.exp(-rng.uniform(3.2, 4.2) * t) + 0.03 * rng.random(epochs)
+        valid = 0.9 + 2.9 * np.exp(-5 * t) + worse * np.clip(t - 0.6, 0, None) + 0.06 * rng.normal(size=epochs)
+        best = int(np.argmin(valid)) + 1
+        last = min(epochs, best + stop) if stop else epochs
+        rate = 1e-3 * np.where(t < 0.2, 0.04 + 0.96 * t / 0.2, 0.5 * (1 + np.cos(np.pi * (t - 0.2) / 0.8)) + 4e-6)
+        scores = {
+            "train_loss": train,
+            "train_accuracy": np.clip(0.99 - 0.24 * train, 0, 1),
+            "valid_loss": valid,
+            "valid_accuracy": np.clip(1.0 - 0.25 * valid, 0, 1),
+        }
+
+        def rows(stage: str, n: int, rate=rate, scores=scores) -> list[dict[str, Any]]:
+            only = {"valid_loss": None, "valid_accuracy": None} if stage == "fit" else {}
+            return [
+                {"stage": stage, "epoch": i + 1, "rate": float(rate[i])}
+                | {name: float(values[i]) for name, values in scores.items()}
+                | only
+                | {"seconds": 6.1}
+                for i in range(n)
+            ]
+
+        history = [*rows("choose", last), *rows("fit", best)] if hold_out else rows("fit", epochs)
+        about = {"fold": str(fold), "parameters": 664570, "epochs": best if hold_out else epochs, "of": epochs}
+        about |= {"device": device, "precision": "bf16", "seconds": 6.1 * len(history), "seconds_per_epoch": 6.1}
+        found.append(about | {"history": history})
+    return found
+
+
+@pytest.fixture
+def make_training() -> Callable[..., list[dict[str, Any]]]:
+    """`training`, for tests."""
+    return training
 
 
 @pytest.fixture(autouse=True)

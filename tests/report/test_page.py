@@ -137,6 +137,61 @@ def test_two_classes_show_curves_and_alarms(two_class_run):
         assert words_of in text
 
 
+NETWORK = {"network": "cnn?width=24", "augment": "gain+mix", "training": "adamw?epochs=60"}
+
+
+def test_a_network_says_how_it_was_trained(make_run, make_training):
+    folder = make_run(training=make_training(3), learner=NETWORK, seconds={"prepare": 1.0})
+    text = " ".join(page(folder).text.split())
+    for words_of in (
+        "cnn?width=24 · gain+mix · adamw?epochs=60", "Augmentationgain+mix", "Parameters664,570",
+        "How it was trained", "The test clips were not looked at until it was done", "Loss by epoch",
+        "Accuracy by epoch", "Learning rate by epoch", "of 606.1 s", "All on CPU; precision bf16.",
+    ):  # fmt: skip
+        assert words_of in text
+    assert text.index("Does its confidence") < text.index("How it was trained") < text.index("The surest mistakes")
+    assert {f"{name}.{kind}" for name in ("loss", "accuracy", "rate") for kind in ("png", "svg")} <= {
+        path.name for path in (folder / "figures").iterdir()
+    }
+
+
+def test_a_probe_was_not_trained_in_epochs(make_run):
+    text = page(make_run(learner={"encoder": "logmel", "pooling": "mean", "head": "svm"})).text
+    assert "How it was trained" not in text
+    assert "Parameters" not in text
+
+
+def test_folds_on_different_machines_say_so_each(make_run, make_training):
+    training = make_training(3, 5, hold_out=False)
+    training[0]["device"] = "cpu, 2 threads"
+    training[1] |= {"device": QUOTES, "precision": EVIL, "fold": EVIL}
+    training[2] = {"fold": "3", "history": None, "of": 5, "epochs": None, "device": "cuda"}
+    found = page(make_run(training=training, learner=NETWORK | {"augment": ""}))
+    text = " ".join(found.text.split())
+    assert "CPU, 2 threads" in text
+    assert "a number of epochs that was set beforehand" in text
+    assert "All on" not in text
+    assert "3–––cuda–" in text
+    assert "all61.0 s" in text
+    assert len(found.all("script")) == 1
+    assert EVIL in found.text
+
+
+def test_times_are_in_units_that_people_use(make_run, make_training):
+    training = make_training(1, 3) * 2
+    training = [dict(training[0], seconds=0.04), dict(training[1], seconds=90000, seconds_per_epoch=200)]
+    text = page(make_run(training=training, learner=NETWORK)).text
+    for words_of in ("0.04\u00a0s", "3.3\u00a0min", "25.0\u00a0h"):
+        assert words_of in text
+
+
+def test_a_long_augmentation_is_counted_above_and_whole_below(make_run, make_training):
+    long = "gain?db=6+mix?alpha=0.4+shift+noise?snr=10"
+    found = page(make_run(training=make_training(1, 3), learner=NETWORK | {"augment": long}))
+    assert "cnn?width=24 · 4 augmentations · adamw?epochs=60" in found.text
+    assert long in found.text
+
+
 def test_selection_is_shown_by_fold(make_run):
     candidates = [{"learner": "svm?C=1", "score": 0.701}, {"learner": "svm?C=10", "score": 0.722}]
     folder = make_run(selection=[{"fold": str(f), "chosen": "svm?C=10", "candidates": candidates} for f in (1, 2)])
@@ -183,6 +238,10 @@ def test_a_page_is_the_same_again(make_run):
         lambda m: m.update(notes=7),
         lambda m: m.update(alarm=[{"recall": 1}]),
         lambda m: m.update(metrics=[]),
+        lambda m: m.update(training=7),
+        lambda m: m.update(training=[{"epochs": 3}]),
+        lambda m: m.update(training=[{"fold": "1", "history": [{"stage": "fit", "epoch": "x", "train_loss": 1.0}]}]),
+        lambda m: m.update(training=[{"fold": "1", "history": [{"stage": "fit", "epoch": 1, "train_loss": []}]}]),
     ],
 )
 def test_damaged_metrics_are_named_and_nothing_half_written(make_run, break_it):

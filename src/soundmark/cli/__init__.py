@@ -37,8 +37,10 @@ _TRAIN = [
     "scipy",
     "threadpoolctl",
     "tomli_w",
+    "lightning",
+    "filelock",
 ]
-_EXTRAS = dict.fromkeys(_TRAIN, "train")
+_EXTRAS = dict.fromkeys(_TRAIN, "train") | {"audiomentations": "augment", "librosa": "augment", "optuna": "tune"}
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Fetch, check, look at and export data sets."""
+"""Fetch, check, look at, augment and export data sets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   soundmark data check esc50:major                          decode every clip, look for leaks and copies
   soundmark data show recordings/ --to figures              your own: a folder per class
   soundmark data export esc50:danger-4v5 --to sounds        gives sounds/Danger and sounds/Safe
+  soundmark data augment dog.wav --augment pitch+timemask   see and hear what training would make of it
 """
 
 
@@ -45,6 +46,18 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export.add_argument("--to", metavar="DIR", required=True, help="new folder to write to")
     export.add_argument("--force", action="store_true", help="write into a folder that holds other things")
 
+    augment = actions.add_parser("augment", help="see and hear what augmentation makes of a recording")
+    augment.add_argument("file", help="the recording; of a long one, the first 30 seconds")
+    augment.add_argument(
+        "--augment", metavar="TEXT", default="", help="such as gain?db=6+timemask (default: every one)"
+    )
+    augment.add_argument("--to", metavar="DIR", help="folder of the figures and sounds (default: figures/NAME)")
+    augment.add_argument("--seed", type=int, default=1, metavar="N", help="of what is drawn at random (default: 1)")
+    augment.add_argument("--rate", type=int, default=22050, metavar="HZ", help="to hear it at (default: 22050)")
+    augment.add_argument(
+        "--with", dest="partner", metavar="FILE", help="what to mix it with (default: itself backwards)"
+    )
+
     for action in (check, show, export):
         action.add_argument("task", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
         action.add_argument("--allow-partial", action="store_true", help="take an incomplete data set as it is")
@@ -52,7 +65,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out. `check` gives 1 where something is wrong with the data."""
-    actions = {"get": _get, "check": _check, "show": _show, "export": _export}
+    actions = {"get": _get, "check": _check, "show": _show, "export": _export, "augment": _augment}
     return actions[args.action](args)
 
 
@@ -112,6 +125,16 @@ def _export(args: argparse.Namespace) -> int:
           f"{Path(done['folder']) / 'manifest.csv'}")  # fmt: skip
     if task.licence:
         print(f"licence: {task.licence}, {task.source}")
+    return 0
+
+
+def _augment(args: argparse.Namespace) -> int:
+    from soundmark.networks import audition
+
+    folder = Path(args.to) if args.to else Path("figures") / Path(args.file).stem
+    written = audition.draw(args.file, folder, text=args.augment, seed=args.seed, rate=args.rate, partner=args.partner)
+    for path in written:
+        print(path)
     return 0
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from soundmark.cli.options import add_engine, with_engine
+from soundmark.cli.options import add_engine, add_training, machine_of, with_engine
+
+if TYPE_CHECKING:
+    from soundmark.recipe import Recipe
 
 EXAMPLES = """examples:
   soundmark train toy
@@ -13,6 +17,9 @@ EXAMPLES = """examples:
   soundmark train esc50:danger --encoder handcrafted --head "logreg?C=0.01,0.1,1"   choose C inside every training side
   soundmark train recordings/ --encoder logmel                                      your own: a folder per class
   soundmark train --recipe runs/toy/recipe.toml --out again                         repeat a run
+  soundmark train esc50 --network cnn --augment gain+stretch+mix                     train a network end to end
+  soundmark train esc50 --network mn04 --training "adamw?rate=0.0004&epochs=24"      fine-tune a pretrained one
+  soundmark train --recipe small-cnn --folds 5                                      a recipe that comes with Soundmark
 """
 
 
@@ -23,12 +30,16 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
-    options.add_argument("--recipe", metavar="FILE", help="take everything from a recipe (TOML) or a run's folder")
+    options.add_argument(
+        "--recipe", metavar="FILE", help="take everything from a recipe: a TOML file, a run's folder, or a shipped one"
+    )
+    options.add_argument("--recipes", action="store_true", help="list the recipes that come with Soundmark, and leave")
     options.add_argument("--encoder", metavar="E", help="encoder, or several joined with + (default: logmel)")
     options.add_argument("--pooling", metavar="P", help="statistics over time joined with + (default: mean+std)")
     options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
     add_engine(options)
-    options.add_argument("--seed", type=int, help="seed of heads and inner splits (default: 0)")
+    add_training(options)
+    options.add_argument("--seed", type=int, help="seed of heads, networks and inner splits (default: 0)")
     options.add_argument("--inner-folds", type=int, help="folds of the inner split (default: 4)")
     options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
     options.add_argument("--strict", action="store_true", default=None, help="stop at a clip that cannot be read")
@@ -39,30 +50,42 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
-    from dataclasses import asdict
-
     from soundmark import runs
-    from soundmark.errors import SpecError
-    from soundmark.recipe import Recipe
+    from soundmark.recipe import shipped
 
-    given = {
-        key: getattr(args, key)
-        for key in ("task", "encoder", "pooling", "head", "seed", "inner_folds", "allow_partial", "strict")
-        if getattr(args, key) is not None
-    }
-    if args.recipe:
-        given = asdict(Recipe.read(args.recipe)) | given
-    given["encoder"] = with_engine(given.get("encoder", Recipe.encoder), args)
-    if "task" not in given:
-        raise SpecError("name a task to train on (toy, esc50, a folder of recordings) or a --recipe")
-    recipe = Recipe.from_dict(given)
+    if args.recipes:
+        print("\n".join(f"{name:<24}{about}" for name, about in shipped().items()))
+        return 0
+    recipe = asked(args)
     folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
-    done = runs.run(recipe, folder, model=not args.no_model, page=not args.no_report)
+    done = runs.run(
+        recipe, folder, model=not args.no_model, page=not args.no_report, machine=machine_of(args), track=args.track
+    )
     print(summary(done.metrics))
     for name, what in (("report.html", "report"), ("model.onnx", "model"), ("predictions.csv", "predictions")):
         if (folder / name).exists():
             print(f"{what + ':':<13}{folder / name}")
     return 0
+
+
+def asked(args: argparse.Namespace) -> Recipe:
+    """The recipe that the options describe; they outdo a recipe's file."""
+    from dataclasses import asdict, fields
+
+    from soundmark.errors import SpecError
+    from soundmark.recipe import NETWORK, PROBE, Recipe
+
+    names = [each.name for each in fields(Recipe)]
+    given = {key: getattr(args, key) for key in names if getattr(args, key, None) is not None}
+    if args.recipe:
+        known = asdict(Recipe.read(args.recipe))
+        other = PROBE if given.get("network") else NETWORK if set(PROBE) & given.keys() else ()
+        given = {key: value for key, value in known.items() if key not in other} | given
+    if not given.get("network"):
+        given["encoder"] = with_engine(given.get("encoder", Recipe.encoder), args)
+    if "task" not in given:
+        raise SpecError("name a task to train on (toy, esc50, a folder of recordings) or a --recipe")
+    return Recipe.from_dict(given, "the command")
 
 
 def summary(metrics: dict) -> str:  # type: ignore[type-arg]

@@ -99,8 +99,8 @@ class Entry(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], place: int, dtype: torch.dtype) -> None:
         super().__init__()
         scale, shift = _normed(state, place, 1)
-        self.register_buffer("scale", scale.to(dtype).reshape(1, -1, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.to(dtype).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("scale", scale.to(dtype), persistent=False)
+        self.register_buffer("shift", shift.to(dtype), persistent=False)
 
     scale: Tensor
     shift: Tensor
@@ -111,7 +111,7 @@ class Entry(nn.Module):
 
     def activate(self, maps: Tensor) -> Tensor:
         """Norm and activation alone."""
-        heard = torch.addcmul(self.shift, maps, self.scale)
+        heard = torch.addcmul(self.shift[:, None, None], maps, self.scale[:, None, None])
         if torch.compiler.is_exporting():
             return functional.leaky_relu(heard, _SLOPE)
         return functional.leaky_relu_(heard, _SLOPE)
@@ -189,6 +189,10 @@ class AudioSep(Trunk):
         self.last = Last(state, *sizes[5], self.dtype)
         fused.pack(self)
 
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """See `Trunk.hear`: `magnitude`."""
+        return self.magnitude(waveforms)
+
     def magnitude(self, waveforms: Tensor) -> Tensor:
         """The linear spectrogram: (batch, frames, 1025)."""
         return self.spectrogram.map(waveforms, _magnitude)
@@ -201,6 +205,28 @@ class AudioSep(Trunk):
         # One clip after the other: the maps of one are as much as the processor's cache can hold.
         clips = [self._in_parts(self._levels(clip), names) for clip in torch.split(waveforms, 1)]
         return [torch.cat([clip[name] for clip in clips]) for name in names]
+
+    def described(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """See `Trunk.described`; whole, to learn from. To listen, `maps` takes less memory."""
+        levels = torch.addcmul(self.shift, heard, self.scale).unsqueeze(3).permute(0, 3, 1, 2)
+        found = self._whole(levels, names)
+        return [found[name] for name in names]
+
+    def unfreeze(self, deepest: str) -> None:
+        """See `Trunk.unfreeze`. Batch norms after a convolution stay folded; pooling stays part of convolutions."""
+        last = list(self.layers).index(deepest) + 1
+        self.blocks, self.entries = self.blocks[:last], self.entries[: last - 1]
+        if last < len(self.layers):
+            del self.last
+        fused.unfreeze(self)
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """See `Trunk.depths`: by block."""
+        found = [list(part.parameters()) for part in (*self.blocks, *([self.last] if hasattr(self, "last") else []))]
+        for entry, group in zip(self.entries, found[1:], strict=False):
+            group += entry.parameters()
+        found[0] += [*self.parameters(recurse=False), *self.pre_conv.parameters()]
+        return found
 
     def _levels(self, waveforms: Tensor) -> Tensor:
         def normed(power: Tensor) -> Tensor:
@@ -215,7 +241,7 @@ class AudioSep(Trunk):
         for place, block in enumerate(self.blocks, 1):
             maps = block(activated, passed)
             heard[f"block{place}"] = _over_frequency(maps)
-            if place < 5:
+            if place <= len(self.entries):
                 activated, passed = self.entries[place - 1](maps)
         return heard | ({"block6": self.last(maps)} if "block6" in names else {})
 

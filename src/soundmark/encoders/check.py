@@ -16,7 +16,7 @@ from soundmark.errors import SoundmarkError
 
 
 class ContractError(SoundmarkError, AssertionError):
-    """An encoder breaks the contract; the message lists every way in which it does."""
+    """An encoder or a network breaks its contract; the message lists every way in which it does."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _shapes(encoder: Encoder, _: float) -> Iterator[str]:
 
 def _finite(encoder: Encoder, _: float) -> Iterator[str]:
     samples = max(encoder.min_samples, encoder.sample_rate)
-    for name, waveform in _signals(samples, encoder.sample_rate).items():
+    for name, waveform in signals(samples, encoder.sample_rate).items():
         frames = encoder.encode(waveform[None])
         if not torch.isfinite(frames).all():
             yield f"{name} gives frames that are not finite"
@@ -153,7 +153,7 @@ def _deterministic(encoder: Encoder, _: float) -> Iterator[str]:
 
 
 def _neighbours(encoder: Encoder, tolerance: float) -> Iterator[str]:
-    signals = _signals(max(encoder.min_samples, encoder.sample_rate), encoder.sample_rate)
+    signals = signals(max(encoder.min_samples, encoder.sample_rate), encoder.sample_rate)
     together = encoder.encode(torch.stack(list(signals.values())))
     for (name, waveform), frames in zip(signals.items(), together, strict=True):
         alone = encoder.encode(waveform[None])[0]
@@ -216,8 +216,8 @@ def _noise(encoder: Encoder, samples: int, clips: int = 1) -> Tensor:
     return 0.1 * torch.randn(clips, max(1, samples), generator=generator)
 
 
-def _signals(samples: int, rate: int) -> dict[str, Tensor]:
-    """One clip of each kind that has broken an encoder somewhere."""
+def signals(samples: int, rate: int) -> dict[str, Tensor]:
+    """One clip of each kind that has broken a listener somewhere, each (samples,) float32 at `rate` Hz."""
     generator = torch.Generator().manual_seed(0)
     clicks = torch.zeros(samples)
     clicks[:: max(1, rate // 4)] = 1.0

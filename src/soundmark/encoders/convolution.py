@@ -1,9 +1,11 @@
-"""Convolutions of frozen networks: batch normalisation folded in, the activation fused, the kernel laid out once.
+"""Convolutions with what follows them, to listen and to train.
+
+To listen: batch normalisation folded in, the activation fused, the kernel laid out once.
 
 On a processor, a pointwise convolution over large maps spends more time on laying out its kernel anew and on the pass
 of its activation than on multiplying. Both are saved by oneDNN's fused convolution, the one that `torch.compile`
 generates calls to, where PyTorch offers it; everywhere else, and in an exported graph, ordinary operators do the same
-arithmetic.
+arithmetic. To train: the same with a batch norm of its own and ordinary operators throughout.
 """
 
 from __future__ import annotations
@@ -110,6 +112,33 @@ class Convolution(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Without the opaque layout, so that a network can be copied and sent to other processes."""
         return self.__dict__ | {"_packed": {}}
+
+
+class NormedConvolution(nn.Module):
+    """The same to be trained: a convolution, its batch norm with running statistics, and the activation.
+
+    Args:
+        kernel: (outputs, inputs / groups, height, width), height and width odd.
+        norm: of its outputs.
+        stride: in both directions.
+        groups: of channels that do not mix.
+        activation: `none`, `relu` or `hardswish`.
+    """
+
+    def __init__(
+        self, kernel: Tensor, norm: nn.BatchNorm2d, *, stride: int = 1, groups: int = 1, activation: str = "none"
+    ) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(kernel.detach().clone(memory_format=torch.channels_last))
+        self.norm = norm
+        self.inputs, self.outputs = kernel.shape[1] * groups, kernel.shape[0]
+        self.stride, self.groups, self.activation = stride, groups, activation
+        self.padding = [kernel.shape[2] // 2, kernel.shape[3] // 2]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride), rounded up."""
+        found = functional.conv2d(maps, self.kernel, None, self.stride, self.padding, 1, self.groups)
+        return _ACTIVATIONS[self.activation](self.norm(found))
 
 
 def _find_fused() -> Any:

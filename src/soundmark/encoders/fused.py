@@ -1,9 +1,9 @@
-"""Convolutions for listening only: batch norms folded in, weights packed once, activations fused.
+"""Convolutions made for listening: batch norms folded in, weights packed once, activations fused.
 
 oneDNN keeps the weights of a convolution in blocks of its own. PyTorch hands it plain ones and lets it reorder them at
 every call, which for the deep layers of PANNs takes longer than the arithmetic; here they are reordered once, and bias
-and activation are applied while the numbers are still in registers. Where there is no oneDNN, and when a graph is
-traced, the same modules compute the same with plain PyTorch.
+and activation are applied while the numbers are still in registers. Where there is no oneDNN, when a graph is traced,
+and when they are to learn, the same modules compute the same with plain PyTorch.
 
 Maps are (batch, channels, time, frequency) throughout, with channels last in memory.
 """
@@ -24,6 +24,7 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 Pair = tuple[int, int]
 
+_LEARNT = ("weight", "bias", "scale", "shift")
 _EPSILON = 1e-5  # of every batch norm in these networks, PyTorch's own default
 
 
@@ -77,7 +78,8 @@ class Packed(nn.Module):
 
     def pack(self) -> None:
         """Hand the weight over, where oneDNN is at hand; it is not kept twice."""
-        if self._packed is None and self.weight.device.type == "cpu" and _packs(self.weight.dtype):
+        learns = isinstance(self.weight, nn.Parameter)
+        if not learns and self._packed is None and self.weight.device.type == "cpu" and _packs(self.weight.dtype):
             arranged = self._arranged(self.weight)
             self.weight = self.weight.new_empty(0)  # let go before the next copy is made: they are large
             self._packed = self._reordered(arranged)
@@ -233,6 +235,21 @@ def pack(module: nn.Module) -> None:
     """Hand over the weights of every module inside."""
     for part in _packable(module):
         part.pack()
+
+
+def unfreeze(module: nn.Module) -> None:
+    """Turn the weights of every module inside into parameters that learn, and so what is left of batch norms.
+
+    A norm that was folded into a convolution is not taken out again: the two go on as one.
+    """
+    for part in module.modules():
+        if isinstance(part, Packed):
+            part.unpack()
+        for name in _LEARNT:
+            value = part._buffers.get(name)
+            if value is not None:
+                delattr(part, name)
+                part.register_parameter(name, nn.Parameter(value.detach().clone()))
 
 
 @functools.cache

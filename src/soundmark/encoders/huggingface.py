@@ -18,7 +18,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,16 +69,45 @@ class HuggingFaceTrunk(Trunk):
         parts |= {f"projection {key}": value for key, value in projection.state_dict().items()} if projection else {}
         self.key = f"hf#{probing.digest(parts)}"
 
-    def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """See `Trunk.maps`; the network is run to its end whichever layers are asked for."""
+    def described(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """See `Trunk.described`; of waveforms. The network is run to its end whichever layers are asked for."""
         if not self.window:
-            return self._states(waveforms, names)
+            return self._states(heard, names)
         shortest = round(self.min_seconds * self.sample_rate)
-        parts = [self._states(part, names) for part in probing.windows(waveforms, self.window, self.advance, shortest)]
+        parts = [self._states(part, names) for part in probing.windows(heard, self.window, self.advance, shortest)]
         return [
-            probing.end_to_end(of_layer, self.advance, self.layers[name].hop, waveforms.shape[1])
+            probing.end_to_end(of_layer, self.advance, self.layers[name].hop, heard.shape[1])
             for name, of_layer in zip(names, zip(*parts, strict=True), strict=True)
         ]
+
+    def unfreeze(self, deepest: str) -> None:
+        """See `Trunk.unfreeze`: whatever a gradient from that layer reaches learns."""
+        self.requires_grad_(True)
+        with torch.enable_grad():
+            samples = self.window or max(self.sample_rate, round(self.min_seconds * self.sample_rate))
+            self.described(probing.noise(samples), [deepest])[0].sum().backward()  # type: ignore[no-untyped-call]
+        for parameter in self.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """See `Trunk.depths`: by layer of the transformer, or stage; what comes before it; and what comes after."""
+        lists = [part for part in self.listener.modules() if isinstance(part, nn.ModuleList)]
+        if not lists:
+            return super().depths()
+        layers = max(lists, key=lambda part: sum(each.numel() for each in part.parameters()))
+        groups = [list[nn.Parameter]() for _ in range(len(layers) + 2)]
+        places = {id(each): place for place, layer in enumerate(layers, 1) for each in layer.parameters()}
+        place = 0
+        for each in self.parameters():
+            place = places.get(id(each), place if place == 0 else len(layers) + 1)
+            if each.requires_grad:
+                groups[place].append(each)
+        return [group for group in groups if group]
+
+    def train(self, mode: bool = True) -> Self:
+        """Always in evaluation mode: nothing is dropped or masked at random, whatever the model's config says."""
+        return super().train(False)
 
     def _states(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
         """(batch, frames, inner) of each layer, for waveforms that the model takes at once."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.encoders import weights
-from soundmark.encoders.convolution import Convolution, folded
+from soundmark.encoders.convolution import Convolution, NormedConvolution, folded
 from soundmark.encoders.network import Layer, NetworkEncoder, Trunk, shared
 from soundmark.frontends import Filterbank, PowerSpectrogram, bin_frequencies, plain
 from soundmark.spec import Spec
@@ -42,6 +42,7 @@ WIDTHS: dict[str, float] = {
 RATE, LENGTH, WINDOW, HOP = 32_000, 1024, 800, 320
 BANDS, TOP = 128, 15_000.0  # Hz
 EMPHASIS = 0.97
+FLOOR = 1e-5  # power added to every band
 TAGS = 527
 # AudioSet's clips last 10 s. Squeeze-and-excitation weighs channels by their mean over the whole input, so what the
 # network does at one moment depends on how much it hears at once, and it has learnt to hear so much.
@@ -74,6 +75,13 @@ def mobilenet(spec: Spec) -> NetworkEncoder:
     key = f"{spec.name}#{weights.digest(path)}#{precision}"
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     return NetworkEncoder(spec, shared(key, lambda: MobileNet(read(spec.name, path), key, kind)))
+
+
+def unfolded(spec: Spec) -> NetworkEncoder:
+    """The same to be trained: with batch norms of its own. It listens at a third of the speed."""
+    spec, path, _ = weights.chosen(spec)
+    key = f"{spec.name}#{weights.digest(path)}#unfolded"
+    return NetworkEncoder(spec, MobileNet(read(spec.name, path), key, make=normed_convolution))
 
 
 def read(name: str, path: str | os.PathLike[str]) -> Published:
@@ -188,7 +196,17 @@ class LogMel(nn.Module):
         return self.spectrogram.map(emphasised, self._levels)
 
     def _levels(self, power: Tensor) -> Tensor:
-        return 0.2 * torch.log(self.filterbank(power) + 1e-5) + 0.9
+        return self.levels(self.filterbank(power))
+
+    @staticmethod
+    def levels(power: Tensor) -> Tensor:
+        """Levels of power, for every band by itself."""
+        return 0.2 * torch.log(power + FLOOR) + 0.9
+
+    @staticmethod
+    def power(levels: Tensor) -> Tensor:
+        """Power of levels, not negative."""
+        return (torch.exp((levels - 0.9) / 0.2) - FLOOR).clamp_min(0.0)
 
 
 def kaldi_mel_weights(rate: int, window: int, bands: int, fmin: float, fmax: float) -> Tensor:
@@ -209,8 +227,13 @@ def kaldi_mel_weights(rate: int, window: int, bands: int, fmin: float, fmax: flo
     return torch.from_numpy(triangles.astype(np.float32))
 
 
+Part = Convolution | NormedConvolution
+Make = Callable[[nn.Module, torch.dtype, str, int], Part]
+"""Makes a convolution of a published one with its batch norm: given a precision, an activation and a stride."""
+
+
 class MobileNet(Trunk):
-    """A MobileNet and its front end, for listening: normalisation folded in, nothing but what computes.
+    """A MobileNet and its front end: to listen, normalisation folded in, or to train, with batch norms of its own.
 
     Maps run (batch, channels, frames, bands), so that a spectrogram goes in as it comes, and kernels are turned to fit.
 
@@ -218,6 +241,7 @@ class MobileNet(Trunk):
         network: the published one.
         key: see `Trunk`.
         precision: of the convolutions; the front end and what comes out are float32.
+        make: makes its convolutions: `folded_convolution` to listen, `normed_convolution` to train.
     """
 
     sample_rate = RATE
@@ -225,19 +249,22 @@ class MobileNet(Trunk):
     batch_seconds = BATCH_SECONDS
     rounds_up = True
 
-    def __init__(self, network: Published, key: str, precision: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: Published, key: str, precision: torch.dtype = torch.float32, make: Make | None = None
+    ) -> None:
         super().__init__()
-        self.key, self.precision = key, precision
+        make = make or folded_convolution
+        self.key, self.precision, self.trainable = key, precision, make is normed_convolution
         self.exportable = precision == torch.float32
         self.front = LogMel()
         stem, *inverted, last = network.features
-        parts: list[Convolution | _Block] = [_convolution(stem, precision, "hardswish", 2)]
+        parts: list[Part | _Block] = [make(stem, precision, "hardswish", 2)]
         hops = [2]
         for published, (_, _, _, _, activation, stride) in zip(inverted, _BLOCKS, strict=True):
             assert isinstance(published, _Inverted)
-            parts.append(_Block(published.block, precision, activation, stride))
+            parts.append(_Block(published.block, precision, activation, stride, make))
             hops.append(hops[-1] * stride)
-        parts.append(_convolution(last, precision, "hardswish"))
+        parts.append(make(last, precision, "hardswish", 1))
         hops.append(hops[-1])
         self.blocks = nn.ModuleList(parts)
         self.layers: Mapping[str, Layer] = {
@@ -245,16 +272,32 @@ class MobileNet(Trunk):
             for index, (part, hop) in enumerate(zip(parts, hops, strict=True))
         }
 
-    def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """See `Trunk.maps`."""
-        heard = self.front(waveforms).unsqueeze(1).to(self.precision)
-        if plain(heard):
-            heard = heard.contiguous(memory_format=torch.channels_last)
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """See `Trunk.hear`: levels (batch, frames, bands)."""
+        levels: Tensor = self.front(waveforms)
+        return levels
+
+    def described(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """See `Trunk.described`."""
+        maps = heard.unsqueeze(1).to(self.precision)
+        if plain(maps):
+            maps = maps.contiguous(memory_format=torch.channels_last)
             if self.precision != torch.float32:
                 # How a batch is divided among instructions shows in the third digit here, so clips go one by one.
-                each = [self._maps(one, names) for one in heard.split(1)]
+                each = [self._maps(one, names) for one in torch.split(maps, 1)]
                 return [torch.cat(parts) for parts in zip(*each, strict=True)]
-        return self._maps(heard, names)
+        return self._maps(maps, names)
+
+    def unfreeze(self, deepest: str) -> None:
+        """See `Trunk.unfreeze`; what has been folded can only listen."""
+        if not self.trainable:
+            super().unfreeze(deepest)
+        self.blocks = self.blocks[: 1 + int(deepest.removeprefix("block"))]
+        self.requires_grad_(True)
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """See `Trunk.depths`."""
+        return [list(block.parameters()) for block in self.blocks]
 
     def _maps(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
         deepest = max(int(name.removeprefix("block")) for name in names)
@@ -271,17 +314,19 @@ class MobileNet(Trunk):
 class _Block(nn.Module):
     """An inverted residual block."""
 
-    def __init__(self, published: nn.Sequential, precision: torch.dtype, activation: str, stride: int) -> None:
+    def __init__(
+        self, published: nn.Sequential, precision: torch.dtype, activation: str, stride: int, make: Make
+    ) -> None:
         super().__init__()
         *expansion, depthwise, projection = [part for part in published if isinstance(part, nn.Sequential)]
         excitation = [part for part in published if isinstance(part, _Excitation)]
-        self.expansion = _convolution(expansion[0], precision, activation) if expansion else nn.Identity()
-        self.depthwise = _convolution(depthwise, precision, activation, stride)
+        self.depthwise = make(depthwise, precision, activation, stride)
+        first = make(expansion[0], precision, activation, 1) if expansion else None
+        self.expansion = first or nn.Identity()
         self.gates = _Excite(excitation[0].gates) if excitation else None
-        self.projection = _convolution(projection, precision, "none")
+        self.projection = make(projection, precision, "none", 1)
         self.stride, self.outputs = stride, self.projection.outputs
-        first: Convolution = self.expansion if isinstance(self.expansion, Convolution) else self.depthwise
-        self.residual = stride == 1 and first.inputs == self.outputs
+        self.residual = stride == 1 and (first or self.depthwise).inputs == self.outputs
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.depthwise(self.expansion(maps))
@@ -303,11 +348,9 @@ class _Excite(nn.Module):
         return torch.sigmoid(self.fc2(squeezed)).to(maps.dtype)[:, :, None, None]
 
 
-def _convolution(published: nn.Module, precision: torch.dtype, activation: str, stride: int = 1) -> Convolution:
-    assert isinstance(published, nn.Sequential)
-    convolution, norm = published[0], published[1]
-    assert isinstance(convolution, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
+def folded_convolution(published: nn.Module, precision: torch.dtype, activation: str, stride: int) -> Part:
+    """To listen: see `Make`."""
+    convolution, norm = _pair(published)
     kernel, bias = folded(convolution, norm)
     return Convolution(
         kernel.transpose(2, 3).to(precision),
@@ -316,6 +359,21 @@ def _convolution(published: nn.Module, precision: torch.dtype, activation: str, 
         groups=convolution.groups,
         activation=activation,
     )
+
+
+def normed_convolution(published: nn.Module, precision: torch.dtype, activation: str, stride: int) -> Part:
+    """To train: see `Make`. It is float32, whatever the precision; training has its own ways to be quick."""
+    convolution, norm = _pair(published)
+    kernel, groups = convolution.weight.transpose(2, 3), convolution.groups
+    return NormedConvolution(kernel, norm, stride=stride, groups=groups, activation=activation)
+
+
+def _pair(published: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    assert isinstance(published, nn.Sequential)
+    convolution, norm = published[0], published[1]
+    assert isinstance(convolution, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return convolution, norm
 
 
 class Tagger(nn.Module):

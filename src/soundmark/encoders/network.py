@@ -34,7 +34,7 @@ class Layer:
 
 
 class Trunk(nn.Module):
-    """A network with its front end. Subclasses set the attributes and define `maps`.
+    """A network with its front end. Subclasses set the attributes and define `hear` and `described`, or `maps`.
 
     Attributes:
         key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
@@ -57,7 +57,27 @@ class Trunk(nn.Module):
 
         Nothing deeper than the deepest of them is computed.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define maps")
+        return self.described(self.hear(waveforms), names)
+
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """What comes before anything that can be trained: (batch, samples) to what `described` takes."""
+        return waveforms
+
+    def described(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """`maps` of what `hear` gave."""
+        raise NotImplementedError(f"{type(self).__name__} must define described")
+
+    def unfreeze(self, deepest: str) -> None:
+        """Turn all that computes the layer `deepest` into parameters that learn, and drop what lies beyond it.
+
+        Raises:
+            SpecError: if the network can only listen.
+        """
+        raise SpecError(f"{type(self).__name__} can only listen: it has nothing to train")
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """The parameters in groups, the shallowest first."""
+        return [list(self.parameters())]
 
     def moments(self, features: Tensor) -> Tensor:
         """Frames from features of the deepest layer."""

@@ -94,24 +94,44 @@ class Panns(Trunk):
         self.min_seconds = (stride - 1) * HOP / RATE  # so many frames that pooling leaves one
         fused.pack(self)
 
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """See `Trunk.hear`: `levels`."""
+        return self.levels(waveforms)
+
     def levels(self, waveforms: Tensor) -> Tensor:
         """The log-mel spectrogram, dB: (batch, frames, 64)."""
         return self.spectrogram.map(waveforms, lambda power: frontends.decibels(self.filterbank(power)))
 
-    def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """See `Trunk.maps`."""
-        levels = torch.addcmul(self.shift, self.levels(waveforms), self.scale).to(self.dtype)
+    def described(self, heard: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """See `Trunk.described`."""
+        levels = torch.addcmul(self.shift, heard, self.scale).to(self.dtype)
         maps = levels.unsqueeze(3).permute(0, 3, 1, 2)
-        heard: dict[str, list[Tensor]] = {name: [] for name in names}
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
         stages = list(zip(self.layers, self.stages, strict=True))
         stages = stages[: 1 + max(list(self.layers).index(name) for name in names)]
-        if not torch.compiler.is_exporting():
+        if self._alone and not torch.compiler.is_exporting():
             # The wide maps of a single clip stay in the processor's cache; those of a batch do not.
             early, stages = stages[: self._alone], stages[self._alone :]
-            maps = torch.cat([_through(early, clip, heard) for clip in torch.split(maps, 1)])
+            maps = torch.cat([_through(early, clip, found) for clip in torch.split(maps, 1)])
             maps = maps.contiguous(memory_format=torch.channels_last)
-        _through(stages, maps, heard)
-        return [torch.cat(heard[name]) for name in names]
+        _through(stages, maps, found)
+        return [torch.cat(found[name]) for name in names]
+
+    def unfreeze(self, deepest: str) -> None:
+        """See `Trunk.unfreeze`. Batch norms stay folded, and MobileNetV1's pooling stays part of its convolutions."""
+        last = list(self.layers).index(deepest) + 1
+        if last < len(self.layers):
+            del self.fc1
+        del self.fc_audioset
+        self.layers, self.stages = dict(list(self.layers.items())[:last]), self.stages[:last]
+        self._alone = 0  # a batch learns together
+        fused.unfreeze(self)
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """See `Trunk.depths`: by stage, and `fc1`."""
+        found = [list(part.parameters()) for part in (*self.stages, *([self.fc1] if hasattr(self, "fc1") else []))]
+        found[0] += self.parameters(recurse=False)
+        return found
 
     def moments(self, features: Tensor) -> Tensor:
         """Frames from the last map: `relu(fc1)` of every time step."""

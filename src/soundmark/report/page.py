@@ -92,6 +92,7 @@ def render(run: results.Run, task: Task | None) -> str:
         environment=json.dumps(run.environment, indent=2, ensure_ascii=False),
         selection=words.selection(metrics),
         alarm=words.alarm(metrics),
+        training=words.training(metrics),
         looked_for=(metrics.get("two_class") or {}).get("positive"),
         plots={name: {"title": plot.title, "svg": Markup(plot.svg)} for name, plot in drawn.items()},  # noqa: S704 - ours
         big_confusion=drawn["confusion"].width > _BIG,

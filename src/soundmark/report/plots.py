@@ -1,6 +1,7 @@
 """The figures of a report: every fold, every class, confusions, reliability, and the two-class curves.
 
-Each takes the content of metrics.json and gives a drawing, or None where there is nothing to draw.
+Each takes the content of metrics.json and gives a drawing, or None where there is nothing to draw. Those of a training
+are in `curves`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from soundmark.report import curves
 from soundmark.report.drawing import (
     INK,
     LINE,
@@ -327,4 +329,5 @@ _FIGURES: tuple[Callable[[Mapping[str, Any]], Drawing | None], ...] = (
     _reliability,
     partial(_curve, name="roc"),
     partial(_curve, name="pr"),
+    *curves.FIGURES,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soundmark.report.drawing import percent, shown, spread
@@ -17,6 +17,19 @@ _SENTENCES = {
 }
 _SENTENCE = "{name} is {value}."
 _NOT_SHARES = {"log_loss", "roc_auc", "average_precision"}
+_WATCHED = (
+    "In every fold a part of the training side was held out, and watched while the network trained on the rest; these "
+    "are the curves. The training side is measured while it is learnt from and as augmentation alters it, the held-out "
+    "part after each epoch and as it is. The dots are where the held-out loss was least: for so many epochs a fresh "
+    "network was then trained on the whole training side. The test clips were not looked at until it was done."
+)
+_UNWATCHED = (
+    "In every fold the network trained on the whole training side, for a number of epochs that was set beforehand. The "
+    "curves are measured on that side while it is learnt from and as augmentation alters it. Nothing was held out to "
+    "watch it by, and the test clips were not looked at until it was done."
+)
+_PARTS = {"augment": "Augmentation"}
+_LONG = 30  # letters of an augmentation from which its parts are counted instead
 _NAMES = {"roc_auc": "ROC AUC", "macro_f1": "macro F1", "log_loss": "log loss (nats)"}
 
 
@@ -41,9 +54,20 @@ def eyebrow(metrics: Mapping[str, Any]) -> str:
 
 
 def learner(metrics: Mapping[str, Any]) -> str:
-    """What was measured: `logmel → mean+std → svm`; empty where every fold chose for itself."""
+    """What was measured: `logmel → mean+std → svm`; empty where every fold chose for itself.
+
+    Of a network, `cnn · gain+mix · adamw`: an arrow is the way of a sound, and these are not stations on it.
+    """
     parts = metrics.get("learner") or {}
-    return "" if metrics.get("selection") else " → ".join(str(part) for part in parts.values())
+    if metrics.get("selection"):
+        return ""
+    if "network" in parts:
+        parts = parts | {"augment": _augmentation(str(parts.get("augment") or ""))}
+    return (" · " if "network" in parts else " → ").join(str(part) for part in parts.values() if part)
+
+
+def _augmentation(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text.count('+') + 1} augmentations"
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,10 +106,12 @@ def _scale(head: Mapping[str, Any]) -> dict[str, float | None] | None:
 def facts(metrics: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """What was measured: name, value, and whether the value is code."""
     names = [label(name) for name in metrics["classes"]]
+    parts = {str(name): value for name, value in (metrics.get("learner") or {}).items()}
     found: list[tuple[str, Any, bool]] = [
         ("Task", metrics.get("task"), True),
         ("Protocol", metrics.get("protocol"), False),
-        *((_capital(str(name)), value, name != "chosen") for name, value in (metrics.get("learner") or {}).items()),
+        *((_PARTS.get(name, _capital(name)), value, name != "chosen") for name, value in parts.items()),
+        ("Parameters", _parameters(metrics), False),
         ("Clips", f"{metrics['clips']:,} from {count(metrics['groups'], 'source')}", False),
         ("Classes", ", ".join(names) if len(names) < 8 else len(names), False),
         ("Folds", len(metrics["folds"]), False),
@@ -119,6 +145,64 @@ def selection(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         for name in learners
     ]
     return {"folds": [one["fold"] for one in rounds], "rows": rows}
+
+
+def training(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How a network was trained: what its curves are, and each fold's epochs and time; None where none was."""
+    rounds = metrics.get("training")
+    if not rounds:
+        return None
+    watched = any(row["stage"] == "choose" for one in rounds for row in one.get("history") or ())
+    return {
+        "words": _WATCHED if watched else _UNWATCHED,
+        "rows": [
+            {
+                "fold": label(str(one["fold"])),
+                "epochs": _of(one.get("epochs"), one.get("of")),
+                "each": _duration(one.get("seconds_per_epoch")),
+                "seconds": _duration(one.get("seconds")),
+                "device": _device(str(one.get("device") or "–")),
+                "precision": label(str(one.get("precision") or "–")),
+            }
+            for one in rounds
+        ],
+        "seconds": _duration(sum(one.get("seconds") or 0 for one in rounds)) if len(rounds) > 1 else "",
+        "where": _where(rounds),
+    }
+
+
+def _where(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """Device and precision where all folds have the same; empty where a table must tell them."""
+    found = {(str(one.get("device") or ""), str(one.get("precision") or "")) for one in rounds}
+    device, precision = next(iter(found))
+    if len(found) > 1 or not device:
+        return ""
+    of = "All on" if len(rounds) > 1 else "On"
+    return f"{of} {_device(device)}{f'; precision {label(precision)}' if precision else ''}."
+
+
+def _device(name: str) -> str:
+    return label("CPU" + name[3:] if name.startswith("cpu") else name)
+
+
+def _parameters(metrics: Mapping[str, Any]) -> str:
+    """How many numbers were learnt; from least to most where folds chose different networks."""
+    found = {one["parameters"] for one in metrics.get("training") or () if one.get("parameters") is not None}
+    return "–".join(f"{number:,}" for number in sorted({min(found), max(found)})) if found else ""
+
+
+def _of(epochs: int | None, most: int | None) -> str:
+    if epochs is None:
+        return "–"
+    return f"{epochs:,}" if most is None else f"{epochs:,} of {most:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.1f}\u00a0s" if seconds >= 1 else f"{seconds:.2f}\u00a0s"
+    return f"{seconds / 60:.1f}\u00a0min" if seconds < 6000 else f"{seconds / 3600:,.1f}\u00a0h"
 
 
 def alarm(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

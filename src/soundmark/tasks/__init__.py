@@ -9,7 +9,7 @@ from pathlib import Path
 from soundmark.errors import TaskError
 from soundmark.spec import Spec, parse
 from soundmark.tasks import esc50, folder, toy
-from soundmark.tasks.base import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, split_rounds
+from soundmark.tasks.base import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, only, split_rounds
 from soundmark.tasks.view import View, load_view, views
 
 TASKS: dict[str, Callable[[Spec, bool], Task]] = {
@@ -93,6 +93,7 @@ __all__ = [
     "leaks",
     "load",
     "load_view",
+    "only",
     "split_rounds",
     "views",
 ]

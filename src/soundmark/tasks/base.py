@@ -162,6 +162,29 @@ def split_rounds(
     return (sides,)
 
 
+def only(task: Task, names: str) -> Task:
+    """The same task with only these rounds of its protocol, which then says so.
+
+    Args:
+        task: the task.
+        names: of rounds, separated by commas; empty for all.
+
+    Raises:
+        TaskError: if the protocol has no such round.
+    """
+    if not names:
+        return task
+    wanted = [name.strip() for name in names.split(",")]
+    known = [each.name for each in task.rounds]
+    if missing := [name for name in wanted if name not in known]:
+        raise TaskError(f"{task.full_name} has no fold {', '.join(missing)}; its folds are {', '.join(known)}")
+    rounds = tuple(each for each in task.rounds if each.name in wanted)
+    if len(rounds) == len(known):
+        return task
+    some = f"fold{'s' if len(rounds) > 1 else ''} {', '.join(each.name for each in rounds)} only"
+    return replace(task, rounds=rounds, protocol=f"{task.protocol}, {some}")
+
+
 def counted(count: int, noun: str) -> str:
     """A number with its noun: 1 clip, 2 clips."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

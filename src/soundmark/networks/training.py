@@ -1,0 +1,479 @@
+"""The training loop: one network, the clips it may learn from, and the clips it is watched on.
+
+Lightning runs it, on a processor, a GPU or several. What makes a training repeatable is decided here: the order of the
+clips and everything that augmentation draws depend on the seed and the number of the epoch alone, so a training that
+was killed and goes on from its last finished epoch ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from soundmark.errors import SoundmarkError
+from soundmark.files import atomic_path
+from soundmark.networks.augment import Augment
+from soundmark.networks.bank import Bank
+from soundmark.networks.base import Network
+from soundmark.networks.machine import Machine
+from soundmark.networks.settings import Plateau, Training, factor
+
+EVALUATED_AT_ONCE = 64  # crops' worth of rows
+
+
+@dataclass
+class Course:
+    """How a training went.
+
+    Attributes:
+        rows: one for each epoch: epoch (from 1), rate, train_loss, train_accuracy, valid_loss and valid_accuracy (None
+            without clips to watch), seconds.
+        rates: the factor on the learning rates that every epoch ended with; only a plateau schedule's is not known
+            beforehand.
+        best: the epoch of least loss on the clips watched, the first of equals; the last one without any.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        """See the class."""
+        losses = [row["valid_loss"] for row in self.rows]
+        if not losses or losses[0] is None:
+            return len(self.rows)
+        return int(np.argmin(losses)) + 1
+
+    def ended(self, lesson: Lesson) -> bool:
+        """Whether nothing is left to do: all epochs are run, or the last ones were no better for long enough."""
+        patience = lesson.training.patience if lesson.watch else 0
+        stale = bool(patience) and len(self.rows) - self.best >= patience
+        return stale or len(self.rows) >= lesson.length
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one training is given.
+
+    Attributes:
+        bank: the clips.
+        train: (n,) positions of the clips to learn from.
+        targets: (n,) their classes.
+        classes: how many there are.
+        training: how.
+        augment: what is done to the clips on the way.
+        seed: of the order and of augmentation; with the weights' own, which the caller draws, it decides everything.
+        watch: positions and classes of the clips to be watched on, if any.
+        epochs: how many to run; the schedule is that of `training.epochs` all the same.
+        rates: factors to follow, in place of a plateau schedule's own.
+        title: for the progress bar.
+        identity: a digest of the question; a checkpoint of another one is not taken up.
+    """
+
+    bank: Bank
+    train: Tensor
+    targets: Tensor
+    classes: int
+    training: Training
+    augment: Augment
+    seed: int
+    watch: tuple[Tensor, Tensor] | None = None
+    epochs: int = 0
+    rates: Sequence[float] = ()
+    title: str = ""
+    identity: str = ""
+
+    @property
+    def length(self) -> int:
+        """Epochs to run, at most."""
+        return self.epochs or self.training.epochs
+
+
+class _Loop(pl.LightningModule):
+    """The steps, in Lightning's words."""
+
+    def __init__(self, network: Network, lesson: Lesson, file: Path, progress: bool) -> None:
+        super().__init__()
+        self.network, self.file, self.progress = network, file, progress
+        self.averaged = copy.deepcopy(network).requires_grad_(False) if lesson.training.ema else None
+        self.lesson, self.course = lesson, Course()
+        self.bank: Bank | None = None
+        self.plateau = Plateau(lesson.training)
+        self.ratio = 1.0  # of the learning rates, in a plateau schedule
+        self.register_buffer("class_weights", _class_weights(lesson), persistent=False)
+        self.order = torch.empty(0, dtype=torch.int64)
+        self.sums = [torch.zeros(3), torch.zeros(3)]  # loss, right and clips, of either side in this epoch
+        self.began, self.bar = 0.0, None
+
+    bar: Any
+    class_weights: Tensor | None
+
+    @property
+    def tested(self) -> Network:
+        """The weights that count: the average, where there is one."""
+        found = self.averaged if self.averaged is not None else self.network
+        assert isinstance(found, Network)
+        return found
+
+    @property
+    def steps(self) -> int:
+        """In an epoch; batches differ by one clip at most, so that no clip is left out or alone."""
+        return max(1, math.ceil(len(self.lesson.train) / self.lesson.training.batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """See Lightning."""
+        return _optimiser(self.network, self.lesson.training)
+
+    def train_dataloader(self) -> Sequence[int]:
+        """The numbers of the steps: which clips they take is looked up in the epoch's order."""
+        return range(self.steps)
+
+    def val_dataloader(self) -> Sequence[int]:
+        """One step that watches everything."""
+        return range(1 if self.lesson.watch else 0)
+
+    def on_fit_start(self) -> None:
+        """Take the clips to the device, and show how far it is."""
+        self.bank = self.lesson.bank.on(self.device)
+        if self.trainer.is_global_zero:
+            self.bar = tqdm(
+                total=self.trainer.max_epochs, initial=len(self.course.rows), desc=self.lesson.title, unit="epoch",
+                leave=False, disable=None if self.progress else True,
+            )  # fmt: skip
+
+    def on_fit_end(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's order, and begin its random numbers."""
+        seed = 1_000_003 * self.lesson.seed + self.current_epoch
+        torch.manual_seed(seed + 7919 * self.global_rank)  # dropout's
+        self.rng = torch.Generator().manual_seed(seed)
+        self.order = torch.randperm(len(self.lesson.train), generator=self.rng)
+        self.rng.manual_seed(seed + 7919 * self.global_rank + 1)
+        self.sums = [torch.zeros(3, device=self.device) for _ in range(2)]
+        self.began = time.perf_counter()
+
+    def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
+        """Set the learning rates."""
+        done = self.current_epoch + batch_idx / self.steps
+        for group in self._groups():
+            group["lr"] = group["peak"] * self._ratio(done)
+            if self.current_epoch < self.lesson.training.frozen and not group["head"]:
+                group["lr"] = 0.0
+
+    def _groups(self) -> list[dict[str, Any]]:
+        found = self.optimizers()
+        assert not isinstance(found, list)
+        groups: list[dict[str, Any]] = found.param_groups
+        return groups
+
+    def _ratio(self, done: float) -> float:
+        training = self.lesson.training
+        if self.lesson.rates:
+            return self.lesson.rates[min(int(done), len(self.lesson.rates) - 1)]
+        return self.ratio if training.schedule == "plateau" else factor(training, done / training.epochs)
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        place = self.order.tensor_split(self.steps)[batch][self.global_rank :: self.trainer.world_size]
+        assert self.bank is not None
+        heard = self.bank.crops(self.lesson.train[place], self.rng, self.device)
+        labels = functional.one_hot(self.lesson.targets[place], self.lesson.classes).float().to(self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            heard, labels = self._augmented(heard, labels)
+        frozen = self.current_epoch < self.lesson.training.frozen
+        if frozen:
+            self.network.eval()  # its batch norms too stay as they are
+            with torch.no_grad():
+                vectors = self.network.vectors(heard)
+            self.network.train()
+        else:
+            vectors = self.network.vectors(heard)
+        logits = self.network.head(vectors).float()
+        loss = functional.cross_entropy(
+            logits, labels, self.class_weights, label_smoothing=self.lesson.training.smoothing
+        )
+        right = (logits.detach().argmax(1) == labels.argmax(1)).sum()
+        self.sums[0] += torch.stack([loss.detach() * len(labels), right, right.new_tensor(len(labels))])
+        return loss
+
+    def _augmented(self, heard: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        augment, front = self.lesson.augment, self.network.front
+        if self.bank is not None and self.bank.values.dim() == 1:
+            heard = self.network.hear(augment.on_waveforms(heard, self.network.sample_rate, self.rng))
+        if front is not None:
+            heard = augment.on_levels(heard, front, self.rng)
+        return augment.mixed(heard, labels, front, self.rng)
+
+    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
+        """Move the average."""
+        if self.averaged is not None:
+            steps = self.global_step
+            _average(self.averaged, self.network, min(self.lesson.training.ema, (1 + steps) / (10 + steps)))
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        """Hear the clips watched, each whole."""
+        assert self.lesson.watch is not None
+        assert self.bank is not None
+        positions, targets = self.lesson.watch
+        logits = _logits(self.tested, self.bank, positions, self.device)
+        loss = functional.cross_entropy(logits, targets, reduction="sum")
+        right = (logits.argmax(1) == targets).sum()
+        self.sums[1] = torch.stack([loss, right.float(), torch.tensor(float(len(targets)))]).to(self.device)
+
+    def on_train_epoch_end(self) -> None:
+        """Write down how the epoch went, and keep its end."""
+        train = self.all_gather(self.sums[0]).reshape(-1, 3).sum(0).tolist()
+        valid = self.sums[1].tolist()
+        row: dict[str, Any] = {"epoch": self.current_epoch + 1, "rate": max(group["lr"] for group in self._groups())}
+        for name, (loss, right, clips) in (("train", train), ("valid", valid)):
+            row[f"{name}_loss"] = loss / clips if clips else None
+            row[f"{name}_accuracy"] = right / clips if clips else None
+        row["seconds"] = time.perf_counter() - self.began
+        if not math.isfinite(row["train_loss"]):
+            raise SoundmarkError(
+                f"the loss grew beyond all bounds in epoch {row['epoch']}: choose a lower rate, or clip gradients with "
+                "clip=1"
+            )
+        self.course.rows.append(row)
+        self.course.rates.append(self._ratio(self.current_epoch + 1 - 0.5 / self.steps))
+        if self.lesson.training.schedule == "plateau" and row["valid_loss"] is not None:
+            self.ratio = self.plateau.after(row["valid_loss"])
+        self.log_dict(
+            {name: value for name, value in row.items() if value is not None and name != "epoch"}, sync_dist=False
+        )
+        self.trainer.should_stop = self.course.ended(self.lesson)
+        if self.trainer.is_global_zero:
+            with atomic_path(self.file) as temporary:
+                self.trainer.save_checkpoint(temporary)
+            shown = [name for name in ("train_loss", "valid_loss", "valid_accuracy") if row[name] is not None]
+            self.bar.set_postfix({name: f"{row[name]:.3f}" for name in shown}, refresh=False)
+            self.bar.update()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the weights do not tell."""
+        checkpoint["soundmark"] = {
+            "identity": self.lesson.identity,
+            "rows": self.course.rows,
+            "rates": self.course.rates,
+            "plateau": [self.plateau.now, self.plateau.best, self.plateau.since],
+            "ratio": self.ratio,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        said = checkpoint["soundmark"]
+        self.course = Course(list(said["rows"]), list(said["rates"]))
+        self.plateau.now, self.plateau.best, self.plateau.since = said["plateau"]
+        self.ratio = said["ratio"]
+
+
+def train(
+    network: Network, lesson: Lesson, *, machine: Machine, place: Path | None = None, loggers: Sequence[Any] = (),
+    progress: bool = True,
+) -> tuple[Network, Course]:  # fmt: skip
+    """Train a network.
+
+    Args:
+        network: with the weights to start from; it is changed.
+        lesson: what to learn, and how.
+        machine: what to run on.
+        place: a file for the checkpoint of the last finished epoch. If it holds one of the same lesson, training goes
+            on from there.
+        loggers: Lightning's, that are told of every epoch.
+        progress: show a bar on a terminal, with the time left.
+
+    Returns:
+        The network with the weights that count, in evaluation mode on the CPU; and how it went.
+
+    Raises:
+        SoundmarkError: if the loss is no longer a number, or there is no such device.
+    """
+    device = machine.first()
+    with tempfile.TemporaryDirectory() as folder, _quiet(), torch.random.fork_rng():
+        file = place or Path(folder) / "last.ckpt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if lesson.training.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loop = _Loop(network, lesson, file, progress)
+        known = _known(file, lesson.identity)
+        if known:
+            loop.on_load_checkpoint(known)
+        if not loop.course.ended(lesson):
+            trainer = pl.Trainer(
+                accelerator={"cuda": "gpu"}.get(device.type, device.type),
+                devices=machine.devices,
+                strategy=_strategy(machine, lesson.training),
+                precision="bf16-mixed" if lesson.training.precision == "bf16" else "32-true",
+                max_epochs=lesson.length,
+                gradient_clip_val=lesson.training.clip or None,
+                logger=list(loggers) or False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                limit_val_batches=1 if lesson.watch else 0,
+                log_every_n_steps=1,
+                default_root_dir=folder,
+            )
+            _fit(trainer, loop, str(file) if known else None)
+        if known or machine.devices > 1:  # the loop that learnt may have lived in another process
+            found = _read(file)
+            loop.load_state_dict(found["state_dict"])
+            loop.on_load_checkpoint(found)
+    return loop.tested.eval().cpu(), loop.course
+
+
+def _fit(trainer: pl.Trainer, loop: _Loop, checkpoint: str | None) -> None:
+    """Run the trainer; an interrupt comes out as one, and the next is heard again."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(loop, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # what Lightning makes of an interrupt
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def probabilities(network: Network, bank: Bank, positions: Tensor, *, machine: Machine) -> np.ndarray:
+    """(clips, classes) float64 probabilities of whole clips, in float32 arithmetic."""
+    device = machine.first()
+    network = network.to(device).eval()
+    with torch.inference_mode():
+        said = _logits(network, bank, positions, device).double().softmax(1)
+    network.cpu()
+    found: np.ndarray = said.numpy()
+    return found
+
+
+def _logits(network: Network, bank: Bank, positions: Tensor, device: torch.device) -> Tensor:
+    """(clips, classes) float32 logits, on the CPU; of clips longer than a network of one length, the windows' mean.
+
+    That is the logarithm of the mean probability, so that it is the same for the loss, the accuracy and the result.
+    """
+    found: Tensor | None = None
+    with torch.autocast(device.type, enabled=False):
+        for same in bank.alike(positions.unique(), EVALUATED_AT_ONCE):
+            heard = bank.whole(same, device)
+            heard = network.hear(heard) if bank.values.dim() == 1 else heard
+            said = _heard_whole(network, heard, bank).float().cpu()
+            if found is None:
+                found = said.new_zeros(len(bank.lengths), said.shape[1])
+            found[same] = said
+    assert found is not None
+    return found[positions]
+
+
+def _heard_whole(network: Network, heard: Tensor, bank: Bank) -> Tensor:
+    size = bank.crop if bank.values.dim() == 2 or network.front is None else 1 + bank.crop // network.front.hop
+    if not bank.policy.window_seconds or heard.shape[1] <= size:
+        logits: Tensor = network.head(network.vectors(heard))
+        return logits
+    last = heard.shape[1] - size
+    firsts = [*range(0, last, size), last]
+    said = [network.head(network.vectors(heard[:, first : first + size])).log_softmax(1) for first in firsts]
+    return torch.stack(said).logsumexp(0) - math.log(len(said))
+
+
+def _class_weights(lesson: Lesson) -> Tensor | None:
+    """Of balanced classes: each clip weighs inversely to how many its class has; absent classes weigh nothing."""
+    if not lesson.training.balance:
+        return None
+    counts = torch.bincount(lesson.targets, minlength=lesson.classes).float()
+    return torch.where(counts > 0, len(lesson.targets) / ((counts > 0).sum() * counts.clamp_min(1)), 0.0)
+
+
+def _optimiser(network: Network, training: Training) -> torch.optim.Optimizer:
+    """One group of parameters for every depth and the head, with and without weight decay.
+
+    Biases and norms are not decayed, as is usual (He et al., "Bag of tricks", CVPR 2019).
+    """
+    depths = [list(each) for each in network.depths()]
+    peaks = [training.rate * training.layer_decay ** (len(depths) - place) for place in range(len(depths))]
+    groups: list[dict[str, Any]] = []
+
+    def add(parameters: Sequence[nn.Parameter], peak: float, head: bool) -> None:
+        for decay, some in (
+            (training.decay, [each for each in parameters if each.dim() > 1]),
+            (0.0, [each for each in parameters if each.dim() <= 1]),
+        ):
+            if some:
+                groups.append({"params": some, "lr": peak, "peak": peak, "weight_decay": decay, "head": head})
+
+    for parameters, peak in zip(depths, peaks, strict=True):
+        add(parameters, peak, head=False)
+    add(list(network.head.parameters()), training.head_rate or training.rate, head=True)
+    if training.optimiser == "sgd":
+        return torch.optim.SGD(groups, momentum=training.momentum, nesterov=training.momentum > 0)
+    maker = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
+    return maker(groups, fused=True)
+
+
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move every weight and running statistic of `averaged` towards those of `network`."""
+    mine, theirs = list(averaged.state_dict().values()), list(network.state_dict().values())
+    moving = [place for place, value in enumerate(mine) if value.is_floating_point()]
+    torch._foreach_lerp_([mine[i] for i in moving], [theirs[i].detach() for i in moving], 1.0 - decay)
+    for place, value in enumerate(mine):
+        if not value.is_floating_point():
+            value.copy_(theirs[place])
+
+
+def _strategy(machine: Machine, training: Training) -> str:
+    if machine.devices == 1:
+        return "auto"
+    return "ddp_spawn_find_unused_parameters_true" if training.frozen else "ddp_spawn"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return content
+
+
+def _known(file: Path, identity: str) -> dict[str, Any] | None:
+    """A checkpoint of the same lesson; one that is damaged, or another's, is removed."""
+    if file.is_file():
+        with contextlib.suppress(Exception):  # whatever the damage leads to
+            found = _read(file)
+            if found["soundmark"]["identity"] == identity:
+                return found
+        file.unlink()
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's remarks: on what it found, on loaders that are no loaders, on tips."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

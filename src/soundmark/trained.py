@@ -1,0 +1,234 @@
+"""The learner that is trained end to end: a network, what is done to its clips, and how it is trained.
+
+The number of epochs is found inside the training side: the network is trained on a part of it and watched on the rest,
+groups kept whole; then a fresh one is trained on all of it for as many epochs as served best, along the same schedule.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from soundmark import audio, networks
+from soundmark.audio import WindowPolicy
+from soundmark.environment import environment
+from soundmark.errors import SoundmarkError
+from soundmark.networks import augment, tracking
+from soundmark.networks.bank import Bank, bank
+from soundmark.networks.base import Exported
+from soundmark.networks.machine import Machine
+from soundmark.networks.settings import parse_training
+from soundmark.spec import candidates
+from soundmark.splits import possible_splits
+from soundmark.tasks.base import Clip, Task
+
+VALIDATION_FOLDS = 5  # one of them is held out to find the number of epochs
+
+
+@dataclass
+class Trained:
+    """A network with its training; a learner like any other.
+
+    Attributes:
+        network_name, augment_name, training_name: names in the grammar.
+        machine: what it is trained on.
+        track: `mlflow`, `tensorboard`: who else is told of every epoch.
+        banks: clips in memory, which candidates that hear alike share.
+        progress: show bars on a terminal.
+        network: with its weights, after `fit`.
+        classes: after `fit`.
+        told: after `fit`; see `Learner.training`.
+    """
+
+    network_name: str
+    augment_name: str = ""
+    training_name: str = "adamw"
+    machine: Machine = field(default_factory=Machine)
+    track: tuple[str, ...] = ()
+    banks: dict[str, Bank] = field(default_factory=dict, repr=False)
+    progress: bool = True
+    network: networks.Network | None = field(init=False, default=None, repr=False)
+    classes: tuple[str, ...] = field(init=False, default=())
+    told: dict[str, Any] = field(init=False, default_factory=dict, repr=False)
+    threads: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.how = parse_training(self.training_name)
+        self.augment = augment.parse(self.augment_name)
+        self.blank = networks.build(self.network_name, 2)  # misspelt names are errors now, not after an hour
+        self.augment.check(self.blank.front)
+        self.machine.first()
+        self.key = ""
+
+    def describe(self) -> Mapping[str, str]:
+        """See `Learner.describe`."""
+        return {"network": self.network_name, "augment": self.augment_name, "training": self.training_name}
+
+    @property
+    def exportable(self) -> bool:
+        """Whether a model file can be written from it."""
+        return self.blank.exportable
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms it takes."""
+        return self.blank.sample_rate
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How a clip becomes input; it travels into the model file."""
+        return self.bank.policy
+
+    @property
+    def bank(self) -> Bank:
+        """The clips, after `prepare`."""
+        return self.banks[self.key]
+
+    def prepare(self, task: Task, *, strict: bool = False, progress: bool = True) -> dict[Clip, str]:
+        """See `Learner.prepare`. A spectrogram learns nothing, so hearing both sides at once leaks nothing."""
+        front, policy = self.blank.front, self.blank.policy
+        if not policy.window_seconds:
+            crop = self.how.crop or _median_seconds(task)
+            policy = replace(policy, min_seconds=max(policy.min_seconds, crop))
+        policy = replace(policy, fill=self.how.fill)
+        keep = self.how.keep and front is not None and not self.augment.needs_waveforms
+        heard = f"{front.key if front and keep else f'waveforms at {self.sample_rate} Hz'} | {policy}"
+        self.key = f"{task.full_name} | {heard}"
+        if self.key not in self.banks:
+            self.banks[self.key] = bank(
+                task, front, self.sample_rate, policy, keep=keep, strict=strict, progress=progress
+            )
+        return self.bank.bad
+
+    def fingerprint(self) -> str:
+        """See `Learner.fingerprint`."""
+        return self.bank.digest
+
+    def fresh(self) -> Trained:
+        """See `Learner.fresh`."""
+        other = copy.copy(self)
+        other.network, other.told = None, {}
+        return other
+
+    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
+        """See `Learner.fit`."""
+        from soundmark.networks.training import Lesson, train
+
+        targets = torch.tensor(task.targets())
+        if len(targets.unique()) < 2:
+            raise SoundmarkError(f"{task.full_name}: a network needs clips of at least two classes to learn from")
+        positions = self.bank.positions(task.clips)
+        classes = len(task.classes)
+        whole = Lesson(self.bank, positions, targets, classes, self.how, self.augment, seed)
+        rows: list[dict[str, Any]] = []
+        splits = (
+            possible_splits(targets.numpy(), [clip.group for clip in task.clips], VALIDATION_FOLDS, seed)
+            if self.how.validate
+            else []
+        )
+        if splits:
+            inner, outer = (torch.from_numpy(np.asarray(part)) for part in splits[0])
+            lesson = replace(
+                whole, train=positions[inner], targets=targets[inner], watch=(positions[outer], targets[outer])
+            )
+            _, course = self._trained(train, lesson, task, seed, place, "choose")
+            rows += [{"stage": "choose", **row} for row in course.rows]
+            whole = replace(whole, epochs=course.best, rates=course.rates if self.how.schedule == "plateau" else ())
+        self.network, course = self._trained(train, whole, task, seed, place, "fit")
+        rows += [{"stage": "fit", **row} for row in course.rows]
+        self.classes = task.classes
+        made = environment()
+        self.told = {
+            "parameters": sum(each.numel() for each in self.network.parameters()),
+            "clips": len(targets),
+            "epochs": len(course.rows),
+            "of": self.how.epochs,
+            "device": self.machine.name(),
+            "precision": self.how.precision,
+            "seconds": round(sum(row["seconds"] for row in rows), 2),
+            "seconds_per_epoch": round(float(np.median([row["seconds"] for row in course.rows])), 3),
+            "commit": made["commit"],
+            "torch": made["packages"].get("torch"),
+            "history": [{key: _rounded(value) for key, value in row.items()} for row in rows],
+        }
+
+    def _trained(self, train: Any, lesson: Any, task: Task, seed: int, place: Path | None, stage: str) -> Any:
+        """One training from fresh weights; equal seeds draw equal ones."""
+        asked = [
+            dict(self.describe()), seed, stage, self.bank.digest, lesson.train.tolist(), lesson.targets.tolist(),
+            task.classes, lesson.epochs, list(lesson.rates),
+        ]  # fmt: skip
+        identity = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = networks.build(self.network_name, len(task.classes))
+        words = {"choose": "finding the number of epochs", "fit": "training"}
+        title = f"{place.name}: {words[stage]}" if place else words[stage]
+        return train(
+            network,
+            replace(lesson, identity=identity, title=title),
+            machine=self.machine,
+            place=place / f"{stage}.ckpt" if place else None,
+            loggers=tracking.loggers(self.track, task.full_name, f"{title} {stage}", self.describe()),
+            progress=self.progress,
+        )
+
+    def training(self) -> dict[str, Any]:
+        """See `Learner.training`."""
+        return self.told
+
+    def predict_proba(self, task: Task) -> np.ndarray:
+        """See `Learner.predict_proba`."""
+        from soundmark.networks.training import probabilities
+
+        assert self.network is not None
+        return probabilities(self.network, self.bank, self.bank.positions(task.clips), machine=self.machine)
+
+    def graph(self) -> torch.nn.Module:
+        """Waveforms to probabilities and embedding, for the model file."""
+        assert self.network is not None
+        return Exported(self.network)
+
+    def hear(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(dim,) embedding and (classes,) probabilities of a waveform at `sample_rate`, as the model file gives."""
+        filled = self.policy.prepare(np.asarray(waveform, dtype=np.float32), self.sample_rate)
+        with torch.inference_mode():
+            said, vectors = self.graph()(torch.from_numpy(np.ascontiguousarray(filled))[None])
+        return vectors[0].numpy(), said[0].numpy()
+
+
+def trained(
+    network: str, augment: str, training: str, *, machine: Machine, track: Sequence[str] = (), progress: bool = True
+) -> list[Trained]:
+    """Every candidate the three names stand for; a setting with several values makes several."""
+    banks: dict[str, Bank] = {}
+    return [
+        Trained(n, a, t, machine, tuple(track), banks, progress)
+        for n in candidates(network)
+        for a in (candidates(augment) if augment else [""])
+        for t in candidates(training)
+    ]
+
+
+def _median_seconds(task: Task) -> float:
+    """Of the task's clips that can be read: how much of a clip a training step sees unless `crop` says otherwise."""
+    lengths = []
+    for clip in task.clips:
+        try:
+            end = audio.info(task.path(clip)).duration if clip.end is None else clip.end
+        except SoundmarkError:
+            continue
+        lengths.append(end - clip.start)
+    return round(float(np.median(lengths)), 3) if lengths else 1.0
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,107 @@
+"""How trained networks are written in tables; for `tables.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from markup import table
+
+Json = Mapping[str, Any]
+
+COLUMNS = (
+    "task",
+    "network and training",
+    "parameters",
+    "epochs",
+    "s per epoch",
+    "hours, all folds",
+    "device",
+    "precision",
+)
+
+
+def trainings(runs: Sequence[Json], names: Sequence[str]) -> str:
+    """One row per run: how large the network is, and how long all its folds took, on what.
+
+    Args:
+        runs: each with `training`.
+        names: each one's learner, in words.
+    """
+    rows = [
+        [
+            f"`{run['task']}`",
+            name,
+            _range(run, "parameters"),
+            f"{_range(run, 'epochs')} of {_range(run, 'of')}",
+            _mean(run, "seconds_per_epoch"),
+            f"{sum(_all(run, 'seconds')) / 3600:.2f}",
+            device(run),
+            ", ".join(dict.fromkeys(str(each) for each in _all(run, "precision"))),
+        ]
+        for run, name in zip(runs, names, strict=True)
+    ]
+    return table(COLUMNS, rows, numbers=(2, 3, 4, 5))
+
+
+def device(run: Json) -> str:
+    """What a run was trained on; several where folds were trained on different machines, none for a probe."""
+    return ", ".join(dict.fromkeys(_cpu(str(each)) for each in _all(run, "device")))
+
+
+def trained_on(run: Json | None, runs: Sequence[Json]) -> list[str]:
+    """The cell, or for no run the title, of a column that is there only where some of the runs are of networks."""
+    if not any(map(is_network, runs)):
+        return []
+    return ["trained on"] if run is None else [device(run)]
+
+
+def trained_with(runs: Sequence[Json]) -> str:
+    """The PyTorch that folds were trained with: it need not be that of the machine that put them together."""
+    versions = dict.fromkeys(str(each) for run in runs for each in _all(run, "torch"))
+    return f"Folds were trained with torch {' and '.join(versions)}." if versions else ""
+
+
+def is_network(run: Json) -> bool:
+    """Whether a run is of trained networks."""
+    return bool(run.get("training"))
+
+
+def parts(named: Mapping[str, str]) -> list[str]:
+    """Network and training as code, augmentations counted: their text would take the table's width."""
+    said = [f"`{named[key]}`" for key in ("network", "training") if named.get(key)]
+    return [*said, counted(named.get("augment", ""))]
+
+
+def chosen(name: str) -> list[str]:
+    """The same of a candidate's name, `network / augment / training`; the middle one is left out where it is empty."""
+    network, *between, training = name.split(" / ")
+    return parts({"network": network, "augment": "+".join(between), "training": training})
+
+
+def counted(augment: str) -> str:
+    """How many augmentations a name joins."""
+    number = augment.count("+") + 1 if augment else 0
+    return f"{number or 'no'} augmentation{'' if number == 1 else 's'}"
+
+
+def _all(run: Json, key: str) -> list[Any]:
+    return [each[key] for each in run.get("training") or () if each.get(key) is not None]
+
+
+def _range(run: Json, key: str) -> str:
+    found = _all(run, key)
+    if not found:
+        return "–"
+    low, high = f"{min(found):,}", f"{max(found):,}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _mean(run: Json, key: str) -> str:
+    found = _all(run, key)
+    return f"{fmean(found):.3g}" if found else "–"
+
+
+def _cpu(name: str) -> str:
+    return f"CPU{name[3:]}" if name.startswith("cpu") else name
