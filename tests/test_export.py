@@ -38,6 +38,10 @@ class Learner:
     classes: tuple[str, ...] = CLASSES
 
     @property
+    def sample_rate(self) -> int:
+        return self.encoder.sample_rate
+
+    @property
     def policy(self) -> WindowPolicy:
         return self.encoder.policy
 

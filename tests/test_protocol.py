@@ -51,7 +51,10 @@ class Oracle:
     def fresh(self) -> Oracle:
         return Oracle(self.name, self.skill, self.log)
 
-    def fit(self, task: Task, seed: int) -> None:
+    def training(self) -> dict[str, Any]:
+        return {}
+
+    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
         self.trained = set(task.clips)
         assert task.rounds == ()  # a learner never sees the protocol
 

@@ -28,7 +28,7 @@ class Recorded(Probe):
         self.log = []
         return {}
 
-    def fit(self, task: Task, seed: int) -> None:
+    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
         self.trained = frozenset(task.clips)
         super().fit(task, seed)
 

@@ -17,7 +17,7 @@ from soundmark import protocol, results, tasks
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError
 from soundmark.files import write_json
-from soundmark.learners import candidates_of
+from soundmark.learners import candidates_of as learners_of
 from soundmark.recipe import Recipe
 from soundmark.spec import candidates as candidates_of
 
@@ -62,7 +62,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     """Measure one cell by its task's protocol; no model file, no report."""
     started = time.perf_counter()
     task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
-    candidates = candidates_of(recipe)
+    candidates = learners_of(recipe)
     summary = protocol.evaluate(
         task, candidates, seed=recipe.seed, inner_folds=recipe.inner_folds, strict=recipe.strict, progress=False
     ).summary

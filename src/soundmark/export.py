@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -60,9 +60,9 @@ def check_exportable(learner: Learner) -> None:
 
 
 def _probe(learner: Learner) -> Probe:
-    if not isinstance(learner, Probe):
+    if not hasattr(learner, "estimator"):
         raise NotExportable(f"{type(learner).__name__} has no ONNX graph: measure it without a model file (--no-model)")
-    return learner
+    return cast(Probe, learner)
 
 
 def export(

@@ -30,10 +30,12 @@ class Learner(Protocol):
     """The one face of everything that can be measured, exported and served.
 
     Attributes:
+        classes: those it was fitted on.
         threads: how many cores one fit keeps busy; the protocol runs the rounds of one-core learners side by side.
     """
 
     threads: int
+    classes: tuple[str, ...]
 
     @property
     def sample_rate(self) -> int:

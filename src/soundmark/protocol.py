@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -237,8 +238,19 @@ def _each(
     work: Callable[[Round], RoundResult], rounds: Sequence[Round], threads: int, title: str, progress: bool
 ) -> list[RoundResult]:
     pool = ThreadPoolExecutor(min(threads, len(rounds)))
+    failed = threading.Event()
+
+    def unless_failed(each: Round) -> RoundResult:
+        if failed.is_set():
+            raise ResultsError(f"fold {each.name} was not begun, for another one failed")
+        try:
+            return work(each)
+        except BaseException:
+            failed.set()
+            raise
+
     with tqdm(total=len(rounds), desc=title, unit="fold", disable=None if progress else True) as bar:
-        futures = [pool.submit(work, each) for each in rounds]
+        futures = [pool.submit(unless_failed, each) for each in rounds]
         for future in futures:
             future.add_done_callback(lambda _: bar.update())
         try:

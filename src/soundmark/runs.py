@@ -131,7 +131,7 @@ def write_model(
         "pretrained": weights.provenance([winner.describe().get("encoder") or winner.describe()["network"]]),
     }
     check = export.export(winner, path, metadata=metadata, waveforms=clips)
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(kept.parent, ignore_errors=True)
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
 
 
@@ -141,12 +141,12 @@ def _pretrained(recipe: Recipe) -> list[str]:
 
 
 def _beginning(task: Task, clip: Clip, learner: Learner) -> np.ndarray:
-    """A clip as a learner hears it, or its first piece where it is very long."""
+    """A clip as a learner hears it at once; its first window or piece where it is longer."""
     if isinstance(learner, Probe):
         return embeddings.beginning(task, clip, learner.encoder)
-    end = clip.start + PIECE_SECONDS if clip.end is None else min(clip.end, clip.start + PIECE_SECONDS)
-    if clip.end is None and audio.info(task.path(clip)).duration < end:
-        end = None
+    last = audio.info(task.path(clip)).duration if clip.end is None else clip.end
+    most = learner.policy.window_seconds or PIECE_SECONDS
+    end = clip.start + most if last - clip.start > most else clip.end
     samples, _ = audio.read(task.path(clip), learner.sample_rate, start=clip.start, end=end)
     return learner.policy.prepare(samples, learner.sample_rate)
 

@@ -1,20 +1,25 @@
 """One grammar for every name: `task:view`, `encoder@layer?setting=value&other=value`, joined with `+`.
 
 The same words work on the command line, in recipes and in Python. A setting with several values (`C=0.1,1,10`) stands
-for several candidates, among which the protocol chooses on the training side.
+for several candidates, among which the protocol chooses on the training side. A range (`C=0.01..10`) stands for all that
+lies between, among which `soundmark.tuned` searches.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from soundmark.errors import SpecError
 
 _SPEC = re.compile(r"(?P<name>[^?:@+&=]+)(?::(?P<view>[^?@]+))?(?:@(?P<layer>[^?:]+))?(?:\?(?P<settings>.*))?")
+_NUMBER = r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})", re.IGNORECASE)
+_DIGITS = 3  # of what is drawn from a range of fractions
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,109 @@ def with_settings(text: str, **settings: str | None) -> str:
             for spec in parse_joined(alternative)
         )
         for alternative in text.split("|")
+    )
+
+
+@dataclass(frozen=True)
+class Range:
+    """All settings from `low` to `high`, both included.
+
+    Attributes:
+        low, high: the ends.
+        whole: of whole numbers only, as between two that are written as such.
+        log: whether tenfold steps count alike, as from a positive `low` to a `high` of ten times that and more.
+    """
+
+    low: float
+    high: float
+    whole: bool
+
+    @property
+    def log(self) -> bool:
+        """See the class."""
+        return self.low > 0 and self.high / self.low >= 10
+
+    @property
+    def middle(self) -> float:
+        """Half-way, by the logarithm if `log`."""
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+    def write(self, value: float) -> str:
+        """A number of the range as a setting, to three digits where there are fractions."""
+        if self.whole:
+            return str(round(value))
+        short = float(f"{value:.{_DIGITS}g}")
+        text = f"{short:g}" if self.low <= short <= self.high else repr(value)
+        return text.replace("e+", "e")  # a plus joins names
+
+
+def parse_range(value: str) -> Range | None:
+    """The range that a setting's value is, such as `8..32` or `1e-4..0.01`; None for what is none, as the path `../x`.
+
+    Raises:
+        SpecError: for half a range, one in a list, or one that is not from a number to a greater one.
+    """
+    if match := _RANGE.fullmatch(value):
+        whole = all(re.fullmatch(r"-?\d+", end) for end in match.groups())
+        found = Range(float(match[1]), float(match[2]), whole)
+        if found.low < found.high < math.inf:
+            return found
+    ends = value.split("..")
+    if match or (len(ends) > 1 and any(re.fullmatch(_NUMBER, end, re.IGNORECASE) for end in ends)):
+        raise SpecError(
+            f"cannot read the range {value!r}: write it as low..high, from one number to a greater one, and not in a list"
+        )
+    return None
+
+
+def is_open(text: str) -> bool:
+    """Whether a name holds a range.
+
+    Raises:
+        SpecError: for a malformed one.
+    """
+    found = [
+        parse_range(value)
+        for alternative in text.split("|")
+        for spec in parse_joined(alternative)
+        for value in spec.settings.values()
+    ]
+    return any(found)
+
+
+def settled(text: str, kind: str, choose: Callable[[str, Range | Sequence[str]], str]) -> str:
+    """One of the single-valued names that `text` stands for.
+
+    Args:
+        text: a name with alternatives, lists and ranges.
+        kind: what `choose` is to call the alternatives.
+        choose: asked for the value of each thing that is open, by what it is called (`adamw.rate`) and what there is to
+            choose from: a range, or at least two values.
+    """
+
+    def value_of(part: str, key: str, value: str) -> str:
+        among = parse_range(value) or value.split(",")
+        return value if among == [value] else choose(f"{part}.{key}", among)
+
+    alternatives = text.split("|")
+    return _with_values(choose(kind, alternatives) if len(alternatives) > 1 else text, value_of)
+
+
+def corners(text: str) -> list[str]:
+    """Every single-valued name that `text` stands for, with the ends of a range for all that it holds."""
+
+    def ends_of(part: str, key: str, value: str) -> str:
+        found = parse_range(value)
+        return f"{found.write(found.low)},{found.write(found.high)}" if found else value
+
+    return candidates("|".join(_with_values(alternative, ends_of) for alternative in text.split("|")))
+
+
+def _with_values(text: str, value_of: Callable[[str, str, str], str]) -> str:
+    """Joined names with other values: those that `value_of` gives for a part's name, a setting, and its value."""
+    return "+".join(
+        str(replace(spec, settings={key: value_of(spec.name, key, value) for key, value in spec.settings.items()}))
+        for spec in parse_joined(text)
     )
 
 

@@ -98,7 +98,7 @@ class Trained:
         if not policy.window_seconds:
             crop = self.how.crop or _median_seconds(task)
             policy = replace(policy, min_seconds=max(policy.min_seconds, crop))
-        policy = replace(policy, fill=self.how.fill)
+        policy = replace(policy, fill="loop" if self.how.fill == "loop" else "zero")
         keep = self.how.keep and front is not None and not self.augment.needs_waveforms
         heard = f"{front.key if front and keep else f'waveforms at {self.sample_rate} Hz'} | {policy}"
         self.key = f"{task.full_name} | {heard}"
@@ -109,8 +109,8 @@ class Trained:
         return self.bank.bad
 
     def fingerprint(self) -> str:
-        """See `Learner.fingerprint`."""
-        return self.bank.digest
+        """See `Learner.fingerprint`: of the files, and of how they are heard."""
+        return f"{self.bank.digest} {self.key}"
 
     def fresh(self) -> Trained:
         """See `Learner.fresh`."""
@@ -123,7 +123,7 @@ class Trained:
         from soundmark.networks.training import Lesson, train
 
         targets = torch.tensor(task.targets())
-        if len(targets.unique()) < 2:
+        if len(set(targets.tolist())) < 2:
             raise SoundmarkError(f"{task.full_name}: a network needs clips of at least two classes to learn from")
         positions = self.bank.positions(task.clips)
         classes = len(task.classes)

@@ -153,9 +153,9 @@ def _deterministic(encoder: Encoder, _: float) -> Iterator[str]:
 
 
 def _neighbours(encoder: Encoder, tolerance: float) -> Iterator[str]:
-    signals = signals(max(encoder.min_samples, encoder.sample_rate), encoder.sample_rate)
-    together = encoder.encode(torch.stack(list(signals.values())))
-    for (name, waveform), frames in zip(signals.items(), together, strict=True):
+    clips = signals(max(encoder.min_samples, encoder.sample_rate), encoder.sample_rate)
+    together = encoder.encode(torch.stack(list(clips.values())))
+    for (name, waveform), frames in zip(clips.items(), together, strict=True):
         alone = encoder.encode(waveform[None])[0]
         difference = float((frames - alone).norm() / alone.norm().clamp_min(1e-12))
         if not difference <= tolerance:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from soundmark.encoders.convolution import convolved
+
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 """What a network's inner arithmetic may be; front ends, features and all that follows are float32."""
 
@@ -142,7 +144,7 @@ class Convolution(Packed):
         padding = padding or self.padding
         if self._packed is not None:
             return self._by_onednn(maps, added, padding)
-        heard = functional.conv2d(maps, self.weight, self.bias, self.stride, padding, 1, self.groups)
+        heard = convolved(maps, self.weight, self.bias, self.stride, padding, self.groups)
         return _activated(heard if added is None else heard + added, self.slope)
 
     def _by_onednn(self, maps: Tensor, added: Tensor | None, padding: Pair) -> Tensor:

@@ -117,10 +117,11 @@ class HuggingFaceTrunk(Trunk):
 
     def _prepared(self, waveforms: Tensor) -> dict[str, Tensor]:
         """What the model takes, prepared clip by clip by its own extractor."""
-        clips = [
-            self.extractor(clip, sampling_rate=self.sample_rate, return_tensors="pt")
-            for clip in waveforms.detach().cpu().numpy()
-        ]
+        with torch.autocast("cpu", enabled=False):  # some make their spectrograms with PyTorch
+            clips = [
+                self.extractor(clip, sampling_rate=self.sample_rate, return_tensors="pt")
+                for clip in waveforms.detach().cpu().numpy()
+            ]
         together = {name: torch.cat([clip[name] for clip in clips]) for name in clips[0] if name in self._taken}
         if "attention_mask" in together and bool(together["attention_mask"].all()):
             del together["attention_mask"]  # nothing is padded; without it models are faster

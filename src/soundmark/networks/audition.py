@@ -90,6 +90,7 @@ def draw(
     front = _front(rate)
     chosen = _chosen(text)
     waveform = _read(source, rate)
+    waveform = audio.fit(waveform, max(len(waveform), round(LEAST_SECONDS * rate)))
     other = _read(partner, rate) if partner is not None else waveform[::-1].copy()
     other = audio.fit(other, len(waveform), fill="loop")
     shots = [shot(name, augment, waveform, other, front, seed) for name, augment in chosen.items()]
@@ -160,8 +161,7 @@ def _front(rate: int) -> LogMel:
 
 def _read(source: str | os.PathLike[str], rate: int) -> np.ndarray:
     length = audio.info(source).duration
-    waveform, _ = audio.read(source, rate, end=min(MOST_SECONDS, length))
-    return audio.fit(waveform, max(len(waveform), round(LEAST_SECONDS * rate)))
+    return audio.read(source, rate, end=min(MOST_SECONDS, length))[0]
 
 
 def _audible(part: Augmentation, waves: Tensor, front: LogMel, rng: torch.Generator, noise: torch.Generator) -> Tensor:

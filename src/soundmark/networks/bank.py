@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +21,7 @@ from soundmark import audio
 from soundmark.audio import WindowPolicy
 from soundmark.audio.waveforms import samples_of
 from soundmark.errors import AudioError, SoundmarkError
+from soundmark.files import file_digest
 from soundmark.networks.front import Front
 from soundmark.tasks.base import Clip, Task
 
@@ -40,6 +40,7 @@ class Bank:
         bad: the clips that could not, and why.
         crop: rows that a training step sees of a clip; none has fewer.
         policy: how the clips were made input.
+        digest: of the clips' files, in the task's order; equal ones are heard alike.
     """
 
     values: Tensor = field(repr=False)
@@ -49,6 +50,7 @@ class Bank:
     bad: dict[Clip, str] = field(repr=False)
     crop: int
     policy: WindowPolicy
+    digest: str
 
     def positions(self, clips: Sequence[Clip]) -> Tensor:
         """(n,) int64 positions of these clips."""
@@ -66,18 +68,9 @@ class Bank:
 
     def alike(self, positions: Tensor, most: int) -> Iterator[Tensor]:
         """The positions in batches of clips of one length, each of about as many rows as `most` crops."""
-        for length in self.lengths[positions].unique():
+        for length in torch.unique(self.lengths[positions]):
             same = positions[self.lengths[positions] == length]
-            yield from same.split(max(1, most * self.crop // int(length)))
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Of the content: equal banks hear equal clips."""
-        found = hashlib.blake2b(digest_size=16)
-        for part in self.values.split(1 << 16):
-            found.update(part.contiguous().numpy().tobytes())
-        found.update(self.lengths.numpy().tobytes())
-        return found.hexdigest()
+            yield from torch.split(same, max(1, most * self.crop // int(length)))
 
     def _taken(self, first: Tensor, rows: int, device: torch.device) -> Tensor:
         index = first[:, None] + torch.arange(rows)
@@ -88,7 +81,7 @@ class Bank:
         if device.type != "cuda" or self.values.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
             return self
         moved = self.values.to(device)
-        return Bank(moved, self.starts, self.lengths, self.places, self.bad, self.crop, self.policy)
+        return replace(self, values=moved)
 
 
 def bank(
@@ -146,7 +139,18 @@ def bank(
         first = next(iter(bad.values()), "the task has no clips")
         raise SoundmarkError(f"no clip of {task.full_name} could be read; the first says: {first}")
     lengths = torch.tensor(store.lengths)
-    return Bank(store.values(), lengths.cumsum(0) - lengths, lengths, places, bad, int(min(rows, lengths.min())), policy)
+    return Bank(
+        store.values(), lengths.cumsum(0) - lengths, lengths, places, bad, min(rows, int(lengths.min())), policy,
+        _digest(task, tuple(places)),
+    )  # fmt: skip
+
+
+def _digest(task: Task, clips: Sequence[Clip]) -> str:
+    """By the files' content, not by what is heard in it, which differs in the last bit from machine to machine."""
+    paths = list(dict.fromkeys(task.path(clip) for clip in clips))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(file_digest, paths))
+    return hashlib.blake2b("".join(found).encode(), digest_size=16).hexdigest()
 
 
 def _each(work: Callable[[Clip], Tensor | str], clips: Sequence[Clip]) -> Iterator[Tensor | str]:
@@ -188,4 +192,6 @@ class _Store:
         self.used = end
 
     def values(self) -> Tensor:
+        if self.file is not None:
+            self.file.close()  # what is mapped stays so
         return torch.from_numpy(self.held[: self.used])

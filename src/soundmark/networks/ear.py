@@ -20,7 +20,7 @@ SILENT = 1e-9
 """Share of the loudness of full-scale white noise below which a clip is silent: -90 dB."""
 
 _NOISE_SECONDS = 20.0
-_TONE_SECONDS = 0.25
+_TONE_SECONDS = 0.125
 _TONES_AT_ONCE = 128
 _KEPT: WeakKeyDictionary[Front, dict[torch.device, Ear]] = WeakKeyDictionary()
 

@@ -58,7 +58,7 @@ class Finetuned(Network):
 
     def vectors(self, heard: Tensor) -> Tensor:
         """See `Network.vectors`."""
-        features = self.trunk.described(heard, [self.layer])[0]
+        features = self.trunk.described(heard, [self.layer])[0].float()
         mean = features.mean(1)
         found = self.trunk.scene(mean, features.amax(1)) if self._deepest else mean
         return functional.dropout(found, self.dropout, self.training)

@@ -57,7 +57,7 @@ class Mlp(Network):
         """
         if torch.compiler.is_exporting():
             # A graph's samples are any number, and these are so many of them; the window policy sees to it.
-            heard = heard.index_select(1, torch.arange(self.frames))
+            heard = heard.index_select(1, torch.arange(self.frames, device=heard.device))
         elif heard.shape[1] != self.frames:
             raise AudioError(
                 f"{self.spec} hears {self.frames} frames ({self.policy.window_seconds:g} s) at once, not "

@@ -11,12 +11,13 @@ import contextlib
 import copy
 import logging
 import math
+import multiprocessing
 import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -48,11 +50,13 @@ class Course:
             without clips to watch), seconds.
         rates: the factor on the learning rates that every epoch ended with; only a plateau schedule's is not known
             beforehand.
+        watched: (clips, classes) logits of the clips watched, in the order of the lesson, after the best epoch.
         best: the epoch of least loss on the clips watched, the first of equals; the last one without any.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    watched: Tensor | None = field(default=None, repr=False)
 
     @property
     def best(self) -> int:
@@ -110,9 +114,11 @@ class Lesson:
 class _Loop(pl.LightningModule):
     """The steps, in Lightning's words."""
 
-    def __init__(self, network: Network, lesson: Lesson, file: Path, progress: bool) -> None:
+    def __init__(
+        self, network: Network, lesson: Lesson, file: Path, progress: bool, told: Callable[[dict[str, Any]], bool]
+    ) -> None:
         super().__init__()
-        self.network, self.file, self.progress = network, file, progress
+        self.network, self.file, self.progress, self.told = network, file, progress, told
         self.averaged = copy.deepcopy(network).requires_grad_(False) if lesson.training.ema else None
         self.lesson, self.course = lesson, Course()
         self.bank: Bank | None = None
@@ -121,10 +127,18 @@ class _Loop(pl.LightningModule):
         self.register_buffer("class_weights", _class_weights(lesson), persistent=False)
         self.order = torch.empty(0, dtype=torch.int64)
         self.sums = [torch.zeros(3), torch.zeros(3)]  # loss, right and clips, of either side in this epoch
+        self.said: Tensor | None = None  # of the clips watched, in this epoch
         self.began, self.bar = 0.0, None
 
     bar: Any
     class_weights: Tensor | None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if multiprocessing.current_process().name != "MainProcess":  # one of several that train together, and no more
+            for logger in _loggers():
+                logger.setLevel(logging.ERROR)
+            warnings.simplefilter("ignore")
 
     @property
     def tested(self) -> Network:
@@ -238,15 +252,18 @@ class _Loop(pl.LightningModule):
         assert self.lesson.watch is not None
         assert self.bank is not None
         positions, targets = self.lesson.watch
-        logits = _logits(self.tested, self.bank, positions, self.device)
+        self.said = logits = _logits(self.tested, self.bank, positions, self.device)
         loss = functional.cross_entropy(logits, targets, reduction="sum")
         right = (logits.argmax(1) == targets).sum()
         self.sums[1] = torch.stack([loss, right.float(), torch.tensor(float(len(targets)))]).to(self.device)
 
     def on_train_epoch_end(self) -> None:
         """Write down how the epoch went, and keep its end."""
-        train = self.all_gather(self.sums[0]).reshape(-1, 3).sum(0).tolist()
-        valid = self.sums[1].tolist()
+        gathered = self.all_gather(self.sums[0])
+        assert isinstance(gathered, Tensor)
+        train = gathered.reshape(-1, 3).sum(0).tolist()
+        # Of several processes the first one's: their running statistics differ a little, and all must decide alike.
+        valid = self.trainer.strategy.broadcast(self.sums[1].tolist())
         row: dict[str, Any] = {"epoch": self.current_epoch + 1, "rate": max(group["lr"] for group in self._groups())}
         for name, (loss, right, clips) in (("train", train), ("valid", valid)):
             row[f"{name}_loss"] = loss / clips if clips else None
@@ -264,10 +281,13 @@ class _Loop(pl.LightningModule):
         self.log_dict(
             {name: value for name, value in row.items() if value is not None and name != "epoch"}, sync_dist=False
         )
-        self.trainer.should_stop = self.course.ended(self.lesson)
-        if self.trainer.is_global_zero:
-            with atomic_path(self.file) as temporary:
-                self.trainer.save_checkpoint(temporary)
+        if self.course.best == len(self.course.rows):
+            self.course.watched = self.said
+        first = self.trainer.is_global_zero
+        with atomic_path(self.file) if first else nullcontext(self.file) as temporary:
+            self.trainer.save_checkpoint(temporary)  # all meet here, and the first one writes
+        self.trainer.should_stop = not self.told(row) or self.course.ended(self.lesson)
+        if first:
             shown = [name for name in ("train_loss", "valid_loss", "valid_accuracy") if row[name] is not None]
             self.bar.set_postfix({name: f"{row[name]:.3f}" for name in shown}, refresh=False)
             self.bar.update()
@@ -280,19 +300,20 @@ class _Loop(pl.LightningModule):
             "rates": self.course.rates,
             "plateau": [self.plateau.now, self.plateau.best, self.plateau.since],
             "ratio": self.ratio,
+            "watched": self.course.watched,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         said = checkpoint["soundmark"]
-        self.course = Course(list(said["rows"]), list(said["rates"]))
+        self.course = Course(list(said["rows"]), list(said["rates"]), said["watched"])
         self.plateau.now, self.plateau.best, self.plateau.since = said["plateau"]
         self.ratio = said["ratio"]
 
 
 def train(
     network: Network, lesson: Lesson, *, machine: Machine, place: Path | None = None, loggers: Sequence[Any] = (),
-    progress: bool = True,
+    told: Callable[[dict[str, Any]], bool] | None = None, progress: bool = True,
 ) -> tuple[Network, Course]:  # fmt: skip
     """Train a network.
 
@@ -303,25 +324,32 @@ def train(
         place: a file for the checkpoint of the last finished epoch. If it holds one of the same lesson, training goes
             on from there.
         loggers: Lightning's, that are told of every epoch.
+        told: called with the row of every epoch, those of a checkpoint too, and says whether to go on. Where several
+            devices train together, each process has a copy of its own.
         progress: show a bar on a terminal, with the time left.
 
     Returns:
         The network with the weights that count, in evaluation mode on the CPU; and how it went.
 
     Raises:
-        SoundmarkError: if the loss is no longer a number, or there is no such device.
+        SoundmarkError: if the loss is no longer a number, there is no such device, or a step has fewer clips than there
+            are devices.
     """
-    device = machine.first()
+    device, told = machine.first(), told or _always
     with tempfile.TemporaryDirectory() as folder, _quiet(), torch.random.fork_rng():
         file = place or Path(folder) / "last.ckpt"
         file.parent.mkdir(parents=True, exist_ok=True)
         if lesson.training.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loop = _Loop(network, lesson, file, progress)
+        loop = _Loop(network, lesson, file, progress, told)
+        if len(lesson.train) // loop.steps < machine.devices:
+            raise SoundmarkError(
+                f"{machine.devices} devices have too few clips to share in a step: choose a larger batch"
+            )
         known = _known(file, lesson.identity)
         if known:
             loop.on_load_checkpoint(known)
-        if not loop.course.ended(lesson):
+        if all(told(row) for row in loop.course.rows) and not loop.course.ended(lesson):
             trainer = pl.Trainer(
                 accelerator={"cuda": "gpu"}.get(device.type, device.type),
                 devices=machine.devices,
@@ -355,6 +383,15 @@ def _fit(trainer: pl.Trainer, loop: _Loop, checkpoint: str | None) -> None:
     except SystemExit:  # what Lightning makes of an interrupt
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+    except ProcessRaisedException as error:  # one of several processes; what it says ends with its own error
+        _, found, text = str(error).rpartition(f"{SoundmarkError.__module__}.{SoundmarkError.__name__}: ")
+        if not found:
+            raise
+        raise SoundmarkError(text.strip()) from None
+
+
+def _always(row: dict[str, Any]) -> bool:
+    return True
 
 
 def probabilities(network: Network, bank: Bank, positions: Tensor, *, machine: Machine) -> np.ndarray:
@@ -374,8 +411,9 @@ def _logits(network: Network, bank: Bank, positions: Tensor, device: torch.devic
     That is the logarithm of the mean probability, so that it is the same for the loss, the accuracy and the result.
     """
     found: Tensor | None = None
-    with torch.autocast(device.type, enabled=False):
-        for same in bank.alike(positions.unique(), EVALUATED_AT_ONCE):
+    # Training may round as graphics cards like to (TF32); what is said of a test clip is rounded as little as can be.
+    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
+        for same in bank.alike(torch.unique(positions), EVALUATED_AT_ONCE):
             heard = bank.whole(same, device)
             heard = network.hear(heard) if bank.values.dim() == 1 else heard
             said = _heard_whole(network, heard, bank).float().cpu()
@@ -463,10 +501,14 @@ def _known(file: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
+def _loggers() -> list[logging.Logger]:
+    return [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Lightning's remarks: on what it found, on loaders that are no loaders, on tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    loggers = _loggers()
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,0 +1,134 @@
+"""Networks by name, and what all of them must do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from soundmark.audio import WindowPolicy
+from soundmark.encoders.check import ContractError
+from soundmark.errors import AudioError, SpecError
+from soundmark.networks import NETWORKS, build, densenet, resnet
+from soundmark.networks.base import Network, mean_and_peak
+from soundmark.networks.check import check_network
+from soundmark.networks.front import LogMel
+from soundmark.spec import Spec
+
+SMALL = [
+    "cnn?bands=16&width=3",
+    "conv1d?bands=16&kernel=4&width=6",
+    "densenet121?bands=32&growth=3",
+    "mlp?bands=16&hidden=8&seconds=0.4",
+    "resnet18?bands=16&width=3",
+    "resnet18?bands=16&stem=small&width=3",
+    "resnet34?bands=16&width=2",
+]
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Deep networks with one block or layer to each stage."""
+    for table in (densenet.BLOCKS, resnet.BLOCKS):
+        for name in table:
+            monkeypatch.setitem(table, name, (1, 1, 1, 1))
+
+
+def test_every_network_is_tested():
+    assert {name.partition("?")[0] for name in SMALL} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_contract(shallow, name):
+    graph = not name.startswith("resnet34")  # it is resnet18's, only deeper
+    assert len(check_network(name, classes=3, graph=graph)) == 10 + graph
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_seed_decides_the_weights(shallow, name):
+    def drawn(seed):
+        torch.manual_seed(seed)
+        return torch.cat([each.detach().flatten() for each in build(name, 3).parameters()])
+
+    with torch.random.fork_rng(devices=[]):
+        first, again, other = drawn(1), drawn(1), drawn(2)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", ["mlp?hidden=4", "conv1d?width=2"])
+def test_five_seconds_are_128_bands_and_431_frames(name):
+    network = build(name, 2)
+    assert network.sample_rate == 22_050
+    assert network.hear(torch.zeros(1, 110_250)).shape == (1, 431, 128)
+
+
+def test_a_network_of_one_length_says_so():
+    network = build("mlp?bands=16&hidden=4&seconds=1", 2).eval()
+    assert network.policy == WindowPolicy(min_seconds=0.05, window_seconds=1.0)
+    with pytest.raises(AudioError, match=r"mlp\?.* hears 87 frames \(1 s\) at once, not 173: cut or fill"):
+        network(torch.zeros(1, 2 * 22_050))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("transformer", r"no network called 'transformer'; there are: .*cnn14, .*hf, .*mlp, mn01"),
+        ("cnn+mlp", "cannot read the name"),
+        ("cnn?depth=3", r"'cnn' has no setting 'depth'"),
+        ("cnn?width=0", r"width=0 in 'cnn' is out of bounds: it must lie from 1 to 1024"),
+        ("cnn?bands=8", r"bands=8 in 'cnn' is out of bounds: it must lie from 16 to 4096"),
+        ("cnn?fmin=9000&rate=16000", r"fmin=9000 and fmax=0 in 'cnn' do not lie in order"),
+        ("conv1d?kernel=0", "kernel=0 in 'conv1d' is out of bounds"),
+        ("densenet121?bands=16", "bands=16 in 'densenet121' is out of bounds: it must lie from 32 to 4096"),
+        ("densenet121?growth=x", "growth=x in 'densenet121' should be of type int"),
+        ("mlp?dropout=1", "dropout=1.0 in 'mlp' is out of bounds: it must lie from 0 to 0.99"),
+        ("mlp?dropout=nan", "dropout=nan in 'mlp' is out of bounds"),
+        ("mlp?seconds=60&hidden=65536", r"would have [\d,]+ weights: choose fewer seconds"),
+        ("resnet18?stem=huge", "stem=huge in 'resnet18': it is large or small"),
+        ("resnet18?hop=0", "hop=0 in 'resnet18' is out of bounds"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(name, message):
+    with pytest.raises(SpecError, match=message):
+        build(name, 2)
+
+
+def test_mean_and_peak_hears_a_short_sound_in_a_long_silence():
+    maps = torch.zeros(1, 2, 10, 4)
+    maps[0, 1, 3] = 5.0
+    assert mean_and_peak(maps).tolist() == [[0.0, 5.5]]
+
+
+class Broken(Network):
+    """Hears through its neighbours, leaves a layer without work, and one of its groups is empty."""
+
+    def __init__(self, spec: Spec, classes: int) -> None:
+        super().__init__()
+        self.spec, self.sample_rate, self.front = str(spec), 8000, LogMel(8000, 256, 128, 8)
+        self.policy = WindowPolicy(min_seconds=0.1)
+        self.idle, self.head = nn.Linear(8, 8), nn.Linear(8, classes)
+
+    def vectors(self, heard: torch.Tensor) -> torch.Tensor:
+        """Centred on the batch's mean."""
+        means = heard.mean(1)
+        return means - means.mean(0)
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """The first group has nothing."""
+        return [[], [self.idle.weight]]
+
+
+def test_a_network_that_breaks_the_contract_is_told_how(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "broken", Broken)
+    with pytest.raises(ContractError) as caught:
+        check_network("broken", graph=False)
+    for words in (
+        "the network broken breaks the contract in",
+        "the vector of silence changes by",
+        "a group is empty",
+        "1 parameters are missing",
+        "no gradient reaches idle.weight",
+        "the gradient of idle.bias is missing",
+    ):
+        assert words in str(caught.value)
