@@ -19,11 +19,12 @@ from soundmark import audio, protocol, results, runs
 from soundmark.audio import WindowPolicy
 from soundmark.cli import main
 from soundmark.errors import NotExportable, ResultsError, SoundmarkError, SpecError
-from soundmark.learners import candidates_of, describe
+from soundmark.learners import describe
+from soundmark.networks.machine import Machine
 from soundmark.recipe import Recipe
 from soundmark.tasks.base import Task
 from soundmark.trained import Trained, trained
-from soundmark.networks.machine import Machine
+from soundmark.tuned import candidates_of
 
 TASK = "toy?clips=10&seconds=0.5"
 NETWORK = "cnn?rate=16000&window=512&hop=256&bands=16&width=4"
@@ -72,8 +73,9 @@ def test_the_epochs_are_found_inside_the_clips_it_was_given(toy: Task, monkeypat
     assert fit.watch is None
     told = learner.training()
     found = [row for row in told["history"] if row["stage"] == "choose"]
-    best = min(found, key=lambda row: row["valid_loss"])["epoch"]
-    assert fit.epochs == told["epochs"] == best
+    least = min(row["valid_loss"] for row in found)
+    best = max(row["epoch"] for row in found if row["valid_loss"] - row["valid_error"] <= least)
+    assert fit.epochs == fit.span == told["epochs"] == best
     assert [row["epoch"] for row in told["history"] if row["stage"] == "fit"] == list(range(1, best + 1))
 
 
@@ -94,7 +96,11 @@ def test_fitting_twice_gives_the_same_and_a_fresh_copy_is_unfitted(toy: Task) ->
 
 def test_candidates_that_hear_alike_share_their_clips(toy: Task) -> None:
     first, second, third = trained(
-        "cnn?rate=16000&window=512&hop=256&bands=16&width=4,8", "", "adamw?rate=0.01", machine=Machine("cpu"), progress=False
+        "cnn?rate=16000&window=512&hop=256&bands=16&width=4,8",
+        "",
+        "adamw?rate=0.01",
+        machine=Machine("cpu"),
+        progress=False,
     ) + trained("cnn?rate=16000&window=512&hop=128&bands=16", "", "adamw", machine=Machine("cpu"))
     first.prepare(toy, progress=False)
     second.prepare(toy, progress=False)
@@ -164,7 +170,9 @@ def test_a_run_from_clips_to_a_portable_file(toy: Task, tmp_path: Path) -> None:
     assert classifier.policy.min_seconds == 0.5
     assert done.metrics["model"]["check"]["probabilities"] < 1e-4
     answers = classifier(toy.path(toy.clips[0]))
-    assert sum(answer["score"] for answer in classifier(toy.path(toy.clips[0]), top_k=None)) == pytest.approx(1, abs=1e-4)
+    assert sum(answer["score"] for answer in classifier(toy.path(toy.clips[0]), top_k=None)) == pytest.approx(
+        1, abs=1e-4
+    )
     assert answers[0]["score"] >= answers[1]["score"]
 
     again = runs.run(Recipe.read(folder), tmp_path / "again", model=False, page=False, progress=False)
@@ -276,7 +284,10 @@ def test_kill_9_costs_one_epoch_at_most_and_changes_nothing(toy: Task, toy_cache
 def test_recordings_of_other_lengths_are_heard(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(8):
-        for label, wave in (("hiss", rng.normal(0, 0.1, 4000 + 700 * i)), ("hum", np.sin(np.arange(4000 + 300 * i) / 9))):
+        for label, wave in (
+            ("hiss", rng.normal(0, 0.1, 4000 + 700 * i)),
+            ("hum", np.sin(np.arange(4000 + 300 * i) / 9)),
+        ):
             audio.write(tmp_path / "mine" / label / f"{i}.wav", 0.3 * wave, 16000)
     recipe = Recipe(task=str(tmp_path / "mine"), network=NETWORK, training="adamw?rate=0.02&epochs=8&batch=6")
     done = runs.run(recipe, tmp_path / "run", page=False, progress=False)

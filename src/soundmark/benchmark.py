@@ -17,9 +17,9 @@ from soundmark import protocol, results, tasks
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError
 from soundmark.files import write_json
-from soundmark.learners import candidates_of as learners_of
 from soundmark.recipe import Recipe
 from soundmark.spec import candidates as candidates_of
+from soundmark.tuned import candidates_of as learners_of
 
 # What a cell keeps of a run's summary: enough for every table, small enough to commit by the hundred.
 KEPT = ("task", "protocol", "learner", "seed", "headline", "metrics", "folds", "alarm", "notes", "bad_clips", "seconds")

@@ -28,6 +28,7 @@ from soundmark.head_graphs import has_graph, head_graph, is_smooth
 from soundmark.learners import Learner, Probe
 from soundmark.modelfile import FORMAT, INPUT, METADATA_KEY, OUTPUTS
 from soundmark.trained import Trained
+from soundmark.tuned import Tuned
 
 VECTORS_WITHIN = 1e-4  # relative L2
 PROBABILITIES_WITHIN = 1e-4  # absolute
@@ -39,8 +40,12 @@ def check_exportable(learner: Learner) -> None:
     """Refuse a learner that no model file can be written from, before anything is trained.
 
     Raises:
-        NotExportable: if its encoder, its head or its network has no graph.
+        NotExportable: if its encoder, its head or its network has no graph, or may have none once it is tuned.
     """
+    if isinstance(learner, Tuned):
+        for example in learner.examples():
+            check_exportable(example)
+        return
     if isinstance(learner, Trained):
         if not learner.exportable:
             raise NotExportable(
@@ -90,6 +95,8 @@ def export(
         NotExportable: if the learner has no graph.
         ModelError: if the file does not agree with the learner; then none is left.
     """
+    if isinstance(learner, Tuned) and learner.winner is not None:
+        learner = learner.winner
     check_exportable(learner)
     if not len(waveforms):
         raise ModelError("a model file is checked on real clips before it is kept: give at least one")

@@ -16,12 +16,9 @@ from soundmark.audio import WindowPolicy
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SoundmarkError
-from soundmark.networks.machine import Machine
-from soundmark.recipe import Recipe
 from soundmark.spec import candidates
 from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
-from soundmark.trained import trained
 
 CALIBRATION_FOLDS = 5
 
@@ -227,22 +224,9 @@ def probes(encoder: str, pooling: str, head: str) -> list[Probe]:
     return made
 
 
-def candidates_of(recipe: Recipe, *, machine: Machine | None = None, track: Sequence[str] = ()) -> list[Learner]:
-    """Every learner that a recipe names.
-
-    Args:
-        recipe: what to measure.
-        machine: what networks are trained on.
-        track: who else is told how their training goes.
-    """
-    if recipe.network:
-        return list(trained(recipe.network, recipe.augment, recipe.training, machine=machine or Machine(), track=track))
-    return list(probes(recipe.encoder, recipe.pooling, recipe.head))
-
-
 def describe(learner: Learner) -> str:
     """One line that names a learner, for tables and messages."""
     return " / ".join(name for name in learner.describe().values() if name)
 
 
-__all__: Sequence[str] = ["Learner", "Probe", "candidates_of", "describe", "probes"]
+__all__: Sequence[str] = ["Learner", "Probe", "describe", "probes"]

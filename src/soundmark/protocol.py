@@ -311,8 +311,11 @@ def _about(
             }
             for result in results
         ]
-    if all(result.training for result in results):
-        about["training"] = [{"fold": result.name, **result.training} for result in results]
+    told = [{"fold": result.name, **result.training} for result in results]
+    if all("tuned" in each for each in told):
+        about["tuned"] = [{"fold": each["fold"], **each.pop("tuned")} for each in told]
+    if all("history" in each for each in told):
+        about["training"] = told
     return about
 
 
@@ -395,7 +398,9 @@ def _saved(folder: Path | None, each: Round, identity: str) -> RoundResult | Non
     path = place.with_name(place.name + ".json")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("identity") != _digest(identity) or content["name"] != each.name:  # "a/b" and "a b" share a file's name
+        if (
+            content.pop("identity") != _digest(identity) or content["name"] != each.name
+        ):  # "a/b" and "a b" share a file's name
             return None
         return RoundResult(**content)
     except FileNotFoundError:

@@ -119,7 +119,7 @@ class Recipe:
 
     def command(self, folder: str | os.PathLike[str] | None = None) -> str:
         """The command line that measures this recipe."""
-        words = ["soundmark", "train", self.task]
+        words = ["soundmark", "tune" if self.trials else "train", self.task]
         for each in fields(self)[1:]:
             value = getattr(self, each.name)
             if value == each.default:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from soundmark.detection import accepting_threshold
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
-from soundmark.learners import Learner, Probe, candidates_of, describe
+from soundmark.learners import Learner, Probe, describe
 from soundmark.networks.machine import Machine
 from soundmark.recipe import Recipe
 from soundmark.spec import candidates
 from soundmark.tasks.base import Clip, Task
+from soundmark.tuned import Tuned, candidates_of
 
 PIECE_SECONDS = 30.0  # most of a clip that a network's model file is checked on
+TUNED = "tuned.toml"  # the recipe of the settings that a search found on all clips
 CHECK_CLIPS = 200  # clips on which the model file is held against the learner; spread over the whole task
 
 
@@ -93,6 +95,8 @@ def write_model(
 ) -> dict[str, Any]:  # fmt: skip
     """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
 
+    Of one that was tuned the settings that were found are written beside it, as the recipe `tuned.toml`.
+
     The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on. The
     score below which a sound is unknown comes from the protocol's predictions too, each by a learner that had not heard
     the clip: to this model, fitted on all clips, they are what out-of-fold scores are to a training side.
@@ -107,6 +111,8 @@ def write_model(
     alarms = protocol.alarm_thresholds(task, learners[chosen], place=alone, **inner) if task.positive else {}
     winner = learners[chosen].fresh()
     winner.fit(task, recipe.seed, kept)
+    if isinstance(winner, Tuned) and winner.winner is not None:
+        winner = winner.winner
     spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
     clips = [_beginning(task, task.clips[i], winner) for i in spread]
     lengths = [clip_seconds(task, i) for i in range(len(task.clips))]
@@ -131,8 +137,20 @@ def write_model(
         "pretrained": weights.provenance([winner.describe().get("encoder") or winner.describe()["network"]]),
     }
     check = export.export(winner, path, metadata=metadata, waveforms=clips)
+    if recipe.trials:
+        write_text(path.with_name(TUNED), _tuned(recipe, winner))
     shutil.rmtree(kept.parent, ignore_errors=True)
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
+
+
+def _tuned(recipe: Recipe, winner: Learner) -> str:
+    """The recipe of what was found."""
+    found = Recipe.from_dict(asdict(recipe) | dict(winner.describe()) | {"trials": 0})
+    return (
+        f"# Settings found by {recipe.trials} trials on all clips: those of the model file beside this recipe.\n"
+        "# Measured on the same clips they look better than they are. The honest score is in metrics.json, for which\n"
+        "# every fold was searched without its test clips.\n" + found.to_toml()
+    )
 
 
 def _pretrained(recipe: Recipe) -> list[str]:

@@ -1,8 +1,8 @@
 """One grammar for every name: `task:view`, `encoder@layer?setting=value&other=value`, joined with `+`.
 
 The same words work on the command line, in recipes and in Python. A setting with several values (`C=0.1,1,10`) stands
-for several candidates, among which the protocol chooses on the training side. A range (`C=0.01..10`) stands for all that
-lies between, among which `soundmark.tuned` searches.
+for several candidates, among which the protocol chooses on the training side. A range (`C=0.01..10`) stands for all
+that lies between, among which `soundmark.tuned` searches.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def parse_range(value: str) -> Range | None:
     ends = value.split("..")
     if match or (len(ends) > 1 and any(re.fullmatch(_NUMBER, end, re.IGNORECASE) for end in ends)):
         raise SpecError(
-            f"cannot read the range {value!r}: write it as low..high, from one number to a greater one, and not in a list"
+            f"cannot read the range {value!r}: write it as low..high, from one number to a greater, and not in a list"
         )
     return None
 

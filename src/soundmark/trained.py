@@ -1,7 +1,8 @@
 """The learner that is trained end to end: a network, what is done to its clips, and how it is trained.
 
 The number of epochs is found inside the training side: the network is trained on a part of it and watched on the rest,
-groups kept whole; then a fresh one is trained on all of it for as many epochs as served best, along the same schedule.
+groups kept whole; then a fresh one is trained on all of it for as many epochs as served best. A plateau schedule's path
+is followed; the others, which are there to end softly, run their whole course in those epochs.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from soundmark.networks.settings import parse_training
 from soundmark.spec import candidates
 from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
+
+if TYPE_CHECKING:
+    from soundmark.networks.training import Course, Lesson
 
 VALIDATION_FOLDS = 5  # one of them is held out to find the number of epochs
 
@@ -66,6 +70,7 @@ class Trained:
         self.blank = networks.build(self.network_name, 2)  # misspelt names are errors now, not after an hour
         self.augment.check(self.blank.front)
         self.machine.first()
+        tracking.check(self.track)
         self.key = ""
 
     def describe(self) -> Mapping[str, str]:
@@ -118,37 +123,33 @@ class Trained:
         other.network, other.told = None, {}
         return other
 
-    def fit(self, task: Task, seed: int, place: Path | None = None) -> None:
-        """See `Learner.fit`."""
-        from soundmark.networks.training import Lesson, train
+    def fit(self, task: Task, seed: int, place: Path | None = None, course: Course | None = None) -> None:
+        """See `Learner.fit`.
 
-        targets = torch.tensor(task.targets())
-        if len(set(targets.tolist())) < 2:
-            raise SoundmarkError(f"{task.full_name}: a network needs clips of at least two classes to learn from")
-        positions = self.bank.positions(task.clips)
-        classes = len(task.classes)
-        whole = Lesson(self.bank, positions, targets, classes, self.how, self.augment, seed)
+        Args:
+            task: the clips.
+            seed: of everything that is drawn.
+            place: a folder, of this fit alone, for what is kept to go on from after a stop.
+            course: of a `trial` on these clips, to take the number of epochs from; without, one is run.
+        """
+        whole = self._lesson(task, seed)
         rows: list[dict[str, Any]] = []
-        splits = (
-            possible_splits(targets.numpy(), [clip.group for clip in task.clips], VALIDATION_FOLDS, seed)
-            if self.how.validate
-            else []
-        )
-        if splits:
-            inner, outer = (torch.from_numpy(np.asarray(part)) for part in splits[0])
-            lesson = replace(
-                whole, train=positions[inner], targets=targets[inner], watch=(positions[outer], targets[outer])
-            )
-            _, course = self._trained(train, lesson, task, seed, place, "choose")
+        if self.how.validate and course is None:
+            groups = [clip.group for clip in task.clips]
+            splits = possible_splits(task.targets(), groups, VALIDATION_FOLDS, seed)
+            course = self.trial(task, *splits[0], seed, place) if splits else None
+        if course is not None:
             rows += [{"stage": "choose", **row} for row in course.rows]
-            whole = replace(whole, epochs=course.best, rates=course.rates if self.how.schedule == "plateau" else ())
-        self.network, course = self._trained(train, whole, task, seed, place, "fit")
+            if self.how.validate:
+                rates = course.rates if self.how.schedule == "plateau" else ()
+                whole = replace(whole, epochs=course.best, span=course.best, rates=rates)
+        self.network, course = self._trained(whole, task, seed, place, "fit")
         rows += [{"stage": "fit", **row} for row in course.rows]
         self.classes = task.classes
         made = environment()
         self.told = {
             "parameters": sum(each.numel() for each in self.network.parameters()),
-            "clips": len(targets),
+            "clips": len(task.clips),
             "epochs": len(course.rows),
             "of": self.how.epochs,
             "device": self.machine.name(),
@@ -160,24 +161,66 @@ class Trained:
             "history": [{key: _rounded(value) for key, value in row.items()} for row in rows],
         }
 
-    def _trained(self, train: Any, lesson: Any, task: Task, seed: int, place: Path | None, stage: str) -> Any:
+    def trial(
+        self, task: Task, train: np.ndarray, watch: np.ndarray, seed: int, place: Path | None = None,
+        told: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> Course:  # fmt: skip
+        """Train on some clips, watched on others; nothing is kept but how it went.
+
+        Args:
+            task: clips, all of which are training side.
+            train, watch: positions of the clips to learn from and to watch.
+            seed, place: as in `fit`.
+            told: called with the row of every epoch, says whether to go on; see `soundmark.networks.training.train`.
+        """
+        whole = self._lesson(task, seed)
+        inner, outer = (torch.from_numpy(np.asarray(part)) for part in (train, watch))
+        lesson = replace(
+            whole,
+            train=whole.train[inner],
+            targets=whole.targets[inner],
+            watch=(whole.train[outer], whole.targets[outer]),
+        )
+        _, course = self._trained(lesson, task, seed, place, "choose", told)
+        return course
+
+    def _lesson(self, task: Task, seed: int) -> Lesson:
+        """All clips, and nothing to watch."""
+        from soundmark.networks.training import Lesson
+
+        targets = torch.tensor(task.targets())
+        if len(set(targets.tolist())) < 2:
+            raise SoundmarkError(f"{task.full_name}: a network needs clips of at least two classes to learn from")
+        return Lesson(
+            self.bank, self.bank.positions(task.clips), targets, len(task.classes), self.how, self.augment, seed
+        )
+
+    def _trained(
+        self, lesson: Lesson, task: Task, seed: int, place: Path | None, stage: str,
+        told: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> tuple[networks.Network, Course]:  # fmt: skip
         """One training from fresh weights; equal seeds draw equal ones."""
+        from soundmark.networks.training import train
+
         asked = [
             dict(self.describe()), seed, stage, self.bank.digest, lesson.train.tolist(), lesson.targets.tolist(),
-            task.classes, lesson.epochs, list(lesson.rates),
+            task.classes, lesson.epochs, lesson.span, list(lesson.rates),
         ]  # fmt: skip
         identity = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = networks.build(self.network_name, len(task.classes))
         words = {"choose": "finding the number of epochs", "fit": "training"}
-        title = f"{place.name}: {words[stage]}" if place else words[stage]
+        title = f"{_name(place)}: {words[stage]}" if place else words[stage]
         return train(
             network,
             replace(lesson, identity=identity, title=title),
             machine=self.machine,
             place=place / f"{stage}.ckpt" if place else None,
-            loggers=tracking.loggers(self.track, task.full_name, f"{title} {stage}", self.describe()),
+            loggers=tracking.loggers(
+                self.track, task.full_name, title, self.describe(), place / f"{stage}.tracked.json" if place else None
+            ),
+            told=told,
             progress=self.progress,
         )
 
@@ -228,6 +271,13 @@ def _median_seconds(task: Task) -> float:
             continue
         lengths.append(end - clip.start)
     return round(float(np.median(lengths)), 3) if lengths else 1.0
+
+
+def _name(place: Path) -> str:
+    """What is trained there, for people: the fold, and what inside it."""
+    parts = place.parts
+    inside = len(parts) - parts[::-1].index("training") if "training" in parts else len(parts) - 1
+    return " ".join(parts[inside:])
 
 
 def _rounded(value: Any) -> Any:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from soundmark.audio import WindowPolicy
 from soundmark.encoders.check import ContractError
@@ -15,6 +19,7 @@ from soundmark.networks.check import check_network
 from soundmark.networks.front import LogMel
 from soundmark.spec import Spec
 
+NAMES = frozenset(NETWORKS)  # before any test adds its own
 SMALL = [
     "cnn?bands=16&width=3",
     "conv1d?bands=16&kernel=4&width=6",
@@ -35,7 +40,21 @@ def shallow(monkeypatch):
 
 
 def test_every_network_is_tested():
-    assert {name.partition("?")[0] for name in SMALL} == set(NETWORKS)
+    assert {name.partition("?")[0] for name in SMALL} == NAMES
+
+
+def test_the_page_says_what_they_cost():
+    page = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d.]+) \| ([\d.]+) \|$", page.read_text("utf-8"), re.MULTILINE)
+    assert {name for name, *_ in rows} == NAMES
+    for name, millions, operations in rows:
+        network = build(name, 2).eval()
+        heard = network.hear(torch.zeros(1, 5 * network.sample_rate))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.vectors(heard)
+        weights = sum(each.numel() for group in network.depths() for each in group)
+        assert f"{weights / 1e6:.2f}" == millions, name
+        assert f"{counter.get_total_flops() / 1e9:.2f}" == operations, name
 
 
 @pytest.mark.parametrize("name", SMALL)

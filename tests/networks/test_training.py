@@ -139,8 +139,17 @@ def test_it_stops_early_and_names_the_best_epoch() -> None:
     _, course = run(lesson)
     losses = [row["valid_loss"] for row in course.rows]
     assert len(losses) < 60
-    assert course.best == int(np.argmin(losses)) + 1
-    assert len(losses) == course.best + 3
+    assert course.least == int(np.argmin(losses)) + 1
+    assert len(losses) == course.least + 3
+    alike = [row["epoch"] for row in course.rows if row["valid_loss"] - row["valid_error"] <= min(losses)]
+    assert course.best == max(alike)
+
+
+def test_the_refit_runs_the_whole_schedule_in_the_epochs_found() -> None:
+    lesson = lesson_of("adamw?epochs=12&batch=6", watch=False)
+    _, short = run(replace(lesson, epochs=4, span=4))
+    assert [row["epoch"] for row in short.rows] == [1, 2, 3, 4]
+    assert short.rows[-1]["rate"] < 0.1 * max(row["rate"] for row in short.rows)
 
 
 def test_a_plateaus_path_can_be_followed_without_clips_to_watch() -> None:

@@ -17,6 +17,7 @@ VERBS = {
     "weights": "list, fetch and verify the weights of pretrained encoders",
     "embed": "encode a task into a table of vectors",
     "train": "measure a learner by a task's protocol, then write its model file",
+    "tune": "find settings inside every training side, and measure what was found",
     "compare": "compare runs on the same clips",
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",

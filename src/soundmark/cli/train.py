@@ -10,6 +10,7 @@ from soundmark.cli.options import add_engine, add_training, machine_of, with_eng
 
 if TYPE_CHECKING:
     from soundmark.recipe import Recipe
+    from soundmark.results import Run
 
 EXAMPLES = """examples:
   soundmark train toy
@@ -29,6 +30,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "train", help="measure a learner by a task's protocol, then write its model file", description=__doc__,
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    declare(options)
+
+
+def declare(options: argparse.ArgumentParser) -> None:
+    """Declare the options that say what is measured and what is written."""
     options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
     options.add_argument(
         "--recipe", metavar="FILE", help="take everything from a recipe: a TOML file, a run's folder, or a shipped one"
@@ -50,22 +56,38 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
-    from soundmark import runs
+    if listed(args):
+        return 0
+    folder, done = measured(args, asked(args))
+    print(summary(done.metrics))
+    print("\n".join(files(folder)))
+    return 0
+
+
+def listed(args: argparse.Namespace) -> bool:
+    """List the recipes, if that is what was asked for."""
     from soundmark.recipe import shipped
 
     if args.recipes:
         print("\n".join(f"{name:<24}{about}" for name, about in shipped().items()))
-        return 0
-    recipe = asked(args)
+    return bool(args.recipes)
+
+
+def measured(args: argparse.Namespace, recipe: Recipe) -> tuple[Path, Run]:
+    """Follow the recipe to its end: the run's folder, and what was measured."""
+    from soundmark import runs
+
     folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
     done = runs.run(
         recipe, folder, model=not args.no_model, page=not args.no_report, machine=machine_of(args), track=args.track
     )
-    print(summary(done.metrics))
-    for name, what in (("report.html", "report"), ("model.onnx", "model"), ("predictions.csv", "predictions")):
-        if (folder / name).exists():
-            print(f"{what + ':':<13}{folder / name}")
-    return 0
+    return folder, done
+
+
+def files(folder: Path) -> list[str]:
+    """Lines that tell where what was written is."""
+    what = {"report.html": "report", "model.onnx": "model", "tuned.toml": "settings", "predictions.csv": "predictions"}
+    return [f"{word + ':':<13}{folder / name}" for name, word in what.items() if (folder / name).exists()]
 
 
 def asked(args: argparse.Namespace) -> Recipe:

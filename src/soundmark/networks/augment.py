@@ -136,11 +136,13 @@ class Augment:
         parts = [part for part in self.parts if isinstance(part, Mixing) and part.p > 0]
         if not parts or len(heard) < 2:
             return heard, targets
-        if front is not None:
-            heard = _turned(heard, front, "power")
         for part in parts:
-            heard, targets = part.mixed(heard, targets, front, rng)
-        return heard if front is None else _turned(heard, front, "levels"), targets
+            if front is None or part.given.get("domain") == "levels":
+                heard, targets = part.mixed(heard, targets, front, rng)
+            else:
+                power, targets = part.mixed(_turned(heard, front, "power"), targets, front, rng)
+                heard = _turned(power, front, "levels")
+        return heard, targets
 
 
 def parse(text: str) -> Augment:

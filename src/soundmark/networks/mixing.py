@@ -65,8 +65,8 @@ class Mixing(Augmentation):
 class MixUp(Mixing):
     """A weighted mean of two clips and of their labels, the weight drawn from a beta distribution of `alpha` twice."""
 
-    defaults: ClassVar = {"alpha": 0.3}
-    limits: ClassVar = {"alpha": (0.001, 1000.0)}
+    defaults: ClassVar = {"alpha": 0.3, "domain": "levels"}
+    limits: ClassVar = {"alpha": (0.001, 1000.0), "domain": ("levels", "power")}
 
     def ratio(self, draw: Draw) -> Tensor:
         """See `Mixing.ratio`; one for every clip."""

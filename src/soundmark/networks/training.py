@@ -46,12 +46,14 @@ class Course:
     """How a training went.
 
     Attributes:
-        rows: one for each epoch: epoch (from 1), rate, train_loss, train_accuracy, valid_loss and valid_accuracy (None
-            without clips to watch), seconds.
+        rows: one for each epoch: epoch (from 1), rate, train_loss, train_accuracy, valid_loss, valid_error (the loss's
+            standard error) and valid_accuracy (None without clips to watch), seconds.
         rates: the factor on the learning rates that every epoch ended with; only a plateau schedule's is not known
             beforehand.
         watched: (clips, classes) logits of the clips watched, in the order of the lesson, after the best epoch.
-        best: the epoch of least loss on the clips watched, the first of equals; the last one without any.
+        best: the last epoch whose loss on the clips watched cannot be told from the least, being within its standard
+            error; the last one of all without any. Some hundred clips tell epochs apart no better, and of those alike
+            the last has had the lowest rates.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -61,15 +63,22 @@ class Course:
     @property
     def best(self) -> int:
         """See the class."""
-        losses = [row["valid_loss"] for row in self.rows]
-        if not losses or losses[0] is None:
+        if not self.least:
             return len(self.rows)
-        return int(np.argmin(losses)) + 1
+        bound = self.rows[self.least - 1]["valid_loss"]
+        alike = [row["epoch"] for row in self.rows if row["valid_loss"] - row["valid_error"] <= bound]
+        return int(max(alike))
+
+    @property
+    def least(self) -> int:
+        """The epoch of least loss on the clips watched, the first of equals; 0 without any."""
+        losses = [row["valid_loss"] for row in self.rows]
+        return 0 if not losses or losses[0] is None else int(np.argmin(losses)) + 1
 
     def ended(self, lesson: Lesson) -> bool:
         """Whether nothing is left to do: all epochs are run, or the last ones were no better for long enough."""
         patience = lesson.training.patience if lesson.watch else 0
-        stale = bool(patience) and len(self.rows) - self.best >= patience
+        stale = bool(patience) and len(self.rows) - self.least >= patience
         return stale or len(self.rows) >= lesson.length
 
 
@@ -86,7 +95,8 @@ class Lesson:
         augment: what is done to the clips on the way.
         seed: of the order and of augmentation; with the weights' own, which the caller draws, it decides everything.
         watch: positions and classes of the clips to be watched on, if any.
-        epochs: how many to run; the schedule is that of `training.epochs` all the same.
+        epochs: how many to run, if not `training.epochs`.
+        span: epochs that the schedule is stretched over, if not `training.epochs`.
         rates: factors to follow, in place of a plateau schedule's own.
         title: for the progress bar.
         identity: a digest of the question; a checkpoint of another one is not taken up.
@@ -101,6 +111,7 @@ class Lesson:
     seed: int
     watch: tuple[Tensor, Tensor] | None = None
     epochs: int = 0
+    span: int = 0
     rates: Sequence[float] = ()
     title: str = ""
     identity: str = ""
@@ -128,13 +139,14 @@ class _Loop(pl.LightningModule):
         self.order = torch.empty(0, dtype=torch.int64)
         self.sums = [torch.zeros(3), torch.zeros(3)]  # loss, right and clips, of either side in this epoch
         self.said: Tensor | None = None  # of the clips watched, in this epoch
+        self.error = 0.0  # standard error of the loss on the clips watched
         self.began, self.bar = 0.0, None
 
     bar: Any
     class_weights: Tensor | None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         if multiprocessing.current_process().name != "MainProcess":  # one of several that train together, and no more
             for logger in _loggers():
                 logger.setLevel(logging.ERROR)
@@ -207,7 +219,9 @@ class _Loop(pl.LightningModule):
         training = self.lesson.training
         if self.lesson.rates:
             return self.lesson.rates[min(int(done), len(self.lesson.rates) - 1)]
-        return self.ratio if training.schedule == "plateau" else factor(training, done / training.epochs)
+        if training.schedule == "plateau":
+            return self.ratio
+        return factor(training, min(1.0, done / (self.lesson.span or training.epochs)))
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """Loss of one batch."""
@@ -253,9 +267,11 @@ class _Loop(pl.LightningModule):
         assert self.bank is not None
         positions, targets = self.lesson.watch
         self.said = logits = _logits(self.tested, self.bank, positions, self.device)
-        loss = functional.cross_entropy(logits, targets, reduction="sum")
+        losses = functional.cross_entropy(logits, targets, reduction="none")
         right = (logits.argmax(1) == targets).sum()
-        self.sums[1] = torch.stack([loss, right.float(), torch.tensor(float(len(targets)))]).to(self.device)
+        clips = len(targets)
+        self.sums[1] = torch.tensor([float(losses.sum()), float(right), clips]).to(self.device)
+        self.error = float(losses.std(correction=0)) / math.sqrt(clips)
 
     def on_train_epoch_end(self) -> None:
         """Write down how the epoch went, and keep its end."""
@@ -263,13 +279,14 @@ class _Loop(pl.LightningModule):
         assert isinstance(gathered, Tensor)
         train = gathered.reshape(-1, 3).sum(0).tolist()
         # Of several processes the first one's: their running statistics differ a little, and all must decide alike.
-        valid = self.trainer.strategy.broadcast(self.sums[1].tolist())
+        valid, error = self.trainer.strategy.broadcast((self.sums[1].tolist(), self.error))
         row: dict[str, Any] = {"epoch": self.current_epoch + 1, "rate": max(group["lr"] for group in self._groups())}
         for name, (loss, right, clips) in (("train", train), ("valid", valid)):
             row[f"{name}_loss"] = loss / clips if clips else None
             row[f"{name}_accuracy"] = right / clips if clips else None
+        row["valid_error"] = error if valid[2] else None
         row["seconds"] = time.perf_counter() - self.began
-        if not math.isfinite(row["train_loss"]):
+        if not math.isfinite(row["train_loss"] + (row["valid_loss"] or 0.0)):
             raise SoundmarkError(
                 f"the loss grew beyond all bounds in epoch {row['epoch']}: choose a lower rate, or clip gradients with "
                 "clip=1"
