@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from soundmark import cli, encoders, heads, runs, tasks
+from soundmark import cli, encoders, heads, networks, runs, tasks
 from soundmark.encoders import weights
 from soundmark.encoders.pooling import Pooling
 from soundmark.recipe import Recipe
@@ -66,7 +66,7 @@ def parsed(command: str) -> dict[str, Any]:
         pytest.fail(f"{command}: {said.getvalue().strip().splitlines()[-1]}")
 
 
-ACTIONS = [["data", action] for action in ("get", "check", "show", "export")]
+ACTIONS = [["data", action] for action in ("get", "check", "show", "export", "augment")]
 ACTIONS += [["weights", action] for action in ("list", "get", "verify")]
 ACTIONS += [["study", action] for action in ("pooling", "heads")]
 VIEWS = {view.name for name in tasks.TASKS for view in tasks.views(name)}
@@ -127,7 +127,9 @@ def test_python_runs(page: Path, house: Path, monkeypatch: pytest.MonkeyPatch) -
     # What takes long has tests of its own, and the model that these pages would write is there already.
     monkeypatch.setattr(runs.report, "write", lambda *_, **__: None)
     monkeypatch.setattr(runs, "write_model", lambda *_, **__: {})
-    for module, table in ((encoders, "ENCODERS"), (heads, "HEADS"), (tasks, "TASKS")):
+    for module, table in (
+        (encoders, "ENCODERS"), (heads, "HEADS"), (networks, "NETWORKS"), (tasks, "TASKS"),
+    ):  # fmt: skip
         monkeypatch.setattr(module, table, dict(getattr(module, table)))
     names: dict[str, object] = {"__name__": "page"}
     for text in blocks(page, "python"):

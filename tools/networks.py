@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from markup import table
+from markup import machine, paragraphs, table
 
 Json = Mapping[str, Any]
 
@@ -105,3 +105,29 @@ def _mean(run: Json, key: str) -> str:
 
 def _cpu(name: str) -> str:
     return f"CPU{name[3:]}" if name.startswith("cpu") else name
+
+
+def costs(found: Sequence[Json]) -> str:
+    """Seconds of an epoch by network and by how it is computed, and the hours of five folds."""
+    forms = list(dict.fromkeys(form for each in found for form in each["seconds_per_epoch"]))
+    rows = [
+        [
+            f"`{each['recipe']}`",
+            *(f"{each['seconds_per_epoch'][form]:.1f}" for form in forms),
+            f"{each['hours_for_five_folds']:.1f}",
+        ]
+        for each in found
+    ]
+    said = (
+        "Seconds of an epoch over 1600 clips of 5 s, in proportion to fewer that were timed, and hours of all that the "
+        "recipe runs on five folds. Forms change what is named and leave the rest as in the recipe."
+    )
+    commands = "\n".join(str(each["command"]) for each in found)
+    columns = ["recipe", *forms, "hours, five folds"]
+    return paragraphs(
+        table(columns, rows, numbers=range(1, len(columns))), said, f"```sh\n{commands}\n```", machine(*found)
+    )
+
+
+FOLDERS = {"training-cost": ("training-cost", costs, "python benchmarks/training.py")}
+"""By the table's name: its folder of results, what writes it, and the command that measures it."""

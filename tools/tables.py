@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import networks
 from markup import interval, machine, nothing, ordered, paragraphs, percent, plain, table
 from pretrained import FOLDERS
+
+import networks
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -181,7 +182,7 @@ def speed(results: Path) -> str:
 
 def of_folder(name: str) -> Callable[[Path], str]:
     """The table made of a folder of results of one kind."""
-    folder, written, command = FOLDERS[name]
+    folder, written, command = BY_FOLDER[name]
 
     def made(results: Path) -> str:
         found = read_all(results / folder)
@@ -200,6 +201,8 @@ def odd_inputs(results: Path) -> str:
     return paragraphs(plain(content), plain(more) if more["rows"] else "")
 
 
+BY_FOLDER = {**FOLDERS, **networks.FOLDERS}
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "headlines": headlines,
     "alarms": alarms,
@@ -209,7 +212,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "grid-all": grid_all,
     "speed": speed,
     "odd-inputs": odd_inputs,
-    **{name: of_folder(name) for name in FOLDERS},
+    **{name: of_folder(name) for name in BY_FOLDER},
 }
 
 

@@ -17,7 +17,6 @@ from soundmark.errors import SpecError
 from soundmark.results import RECIPE
 from soundmark.splits import INNER_FOLDS
 
-
 PROBE, NETWORK = ("encoder", "pooling", "head"), ("network", "augment", "training")
 """Entries of the two kinds of learner."""
 
@@ -107,9 +106,10 @@ class Recipe:
         recipe = cls(**content)
         if not 0 <= recipe.seed < 2**32:
             raise SpecError(f"{name}: seed should be from 0 to {2**32 - 1}, not {recipe.seed}")
-        if used := [key for key in PROBE if recipe.network and content.get(key, known[key].default) != known[key].default]:
+        said = {key for key, value in content.items() if value != known[key].default}
+        if used := [key for key in PROBE if recipe.network and key in said]:
             raise SpecError(f"{name} has both a network and {', '.join(used)}: a network needs none of these")
-        if used := [key for key in NETWORK[1:] if not recipe.network and content.get(key) not in (None, known[key].default)]:
+        if used := [key for key in NETWORK[1:] if not recipe.network and key in said]:
             raise SpecError(f"{name} has {', '.join(used)} and no network: name one, such as cnn")
         if recipe.trials < 0:
             raise SpecError(f"{name}: trials should be 0 or more, not {recipe.trials}")

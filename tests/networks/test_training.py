@@ -99,7 +99,11 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["adamw?epochs=6&batch=6&ema=0.8", "sgd?epochs=6&batch=6&schedule=plateau&wait=1&rate=20&momentum=0&clip=1&factor=0.5"]
+    "how",
+    [
+        "adamw?epochs=6&batch=6&ema=0.8",
+        "sgd?epochs=6&batch=6&schedule=plateau&wait=1&rate=20&momentum=0&clip=1&factor=0.5",
+    ],
 )
 def test_a_training_that_goes_on_ends_as_one_that_was_never_stopped(how: str, tmp_path: Path) -> None:
     lesson = lesson_of(how, augmented="gain+shift+mix")
