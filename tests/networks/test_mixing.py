@@ -97,8 +97,13 @@ def test_everybody_is_mixed_with_somebody_else(name):
         assert ((labels > 0).sum(0) == 2).all()  # and everybody serves once
 
 
-def test_mixup_adds_power_by_the_weights_of_the_labels():
+def test_mixup_takes_the_mean_of_levels_by_the_weights_of_the_labels():
     after, labels = parse("mixup?alpha=2").mixed(HEARD, torch.eye(4), FRONT, rng())
+    torch.testing.assert_close(after, torch.einsum("ij,jfb->ifb", labels, HEARD), rtol=1e-5, atol=1e-4)
+
+
+def test_mixup_of_power_adds_sounds_by_the_weights_of_the_labels():
+    after, labels = parse("mixup?alpha=2&domain=power").mixed(HEARD, torch.eye(4), FRONT, rng())
     wanted = torch.einsum("ij,jfb->ifb", labels, FRONT.power(HEARD))
     torch.testing.assert_close(FRONT.power(after), wanted, rtol=1e-3, atol=1e-5)
     waves, labels = parse("mixup?alpha=2").mixed(SOUNDS, torch.eye(4), None, rng())

@@ -136,13 +136,12 @@ class Augment:
         parts = [part for part in self.parts if isinstance(part, Mixing) and part.p > 0]
         if not parts or len(heard) < 2:
             return heard, targets
+        domain = "levels"
         for part in parts:
-            if front is None or part.given.get("domain") == "levels":
-                heard, targets = part.mixed(heard, targets, front, rng)
-            else:
-                power, targets = part.mixed(_turned(heard, front, "power"), targets, front, rng)
-                heard = _turned(power, front, "levels")
-        return heard, targets
+            if front is not None and part.domain != domain:
+                heard, domain = _turned(heard, front, part.domain), part.domain
+            heard, targets = part.mixed(heard, targets, front, rng)
+        return heard if front is None or domain == "levels" else _turned(heard, front, "levels"), targets
 
 
 def parse(text: str) -> Augment:

@@ -1,7 +1,8 @@
 """Mixtures of two clips of a batch, with labels that say how much of each is in them.
 
-Sounds add up, and power with them, so both mix the power of spectrograms: that is what the sum of the two recordings
-would have, but for how they beat. Where a network hears waveforms, they are added with the roots of the same weights.
+Sounds add up, and power with them. `mix` therefore mixes the power of spectrograms, which is what the sum of the two
+recordings would have, but for how they beat; `mixup` does so if asked. Where a network hears waveforms, they are added
+with the roots of the same weights.
 
 Sources:
     Zhang et al.: "mixup: beyond empirical risk minimization", ICLR 2018 (`mixup`)
@@ -19,6 +20,7 @@ from torch import Tensor
 from soundmark.networks.augment_base import Augmentation, Draw, over
 from soundmark.networks.ear import SILENT, ear
 from soundmark.networks.front import Front
+from soundmark.spec import Spec
 
 _WINDOW = 2048  # samples whose power tells how loud a waveform is at a moment
 
@@ -37,7 +39,7 @@ class Mixing(Augmentation):
         raise NotImplementedError(f"{type(self).__name__} must define weights")
 
     def mixed(self, heard: Tensor, targets: Tensor, front: Front | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix what is heard: power (batch, frames, bands), or waveforms (batch, samples) where `front` is None.
+        """Mix what is heard: power or levels (batch, frames, bands), or waveforms (batch, samples) without a `front`.
 
         Returns:
             The mixtures and their soft labels, of the shapes of `heard` and `targets`.
@@ -63,10 +65,18 @@ class Mixing(Augmentation):
 
 
 class MixUp(Mixing):
-    """A weighted mean of two clips and of their labels, the weight drawn from a beta distribution of `alpha` twice."""
+    """A weighted mean of two clips and of their labels, the weight drawn from a beta distribution of `alpha` twice.
+
+    As published it is of what the network hears, its levels, where a soft clip counts as much as a loud one. The mean of
+    `domain=power` is that of real sounds, in which the louder one may drown a label that says it is hardly there.
+    """
 
     defaults: ClassVar = {"alpha": 0.3, "domain": "levels"}
     limits: ClassVar = {"alpha": (0.001, 1000.0), "domain": ("levels", "power")}
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.domain = self.given["domain"]
 
     def ratio(self, draw: Draw) -> Tensor:
         """See `Mixing.ratio`; one for every clip."""
