@@ -91,7 +91,7 @@ def test_equal_seeds_find_the_same(toy: Task, recipe: Recipe) -> None:
     train, test = sides(toy)
     found = []
     for seed in (0, 0, 1):
-        learner = made(recipe, toy)
+        learner = made(replace(recipe, trials=3), toy)
         learner.fit(train, seed=seed)
         found.append((learner.training()["tuned"]["searched"], learner.predict_proba(test)))
     assert found[0][0] == found[1][0]
@@ -151,7 +151,7 @@ def test_a_network_touches_no_clip_but_those_it_was_given(toy: Task, lessons: li
     assert set(last.train.tolist()) == given
     assert last.watch is None
     chosen = [row for row in learner.training()["history"] if row["stage"] == "choose"]
-    assert last.epochs == min(chosen, key=lambda row: row["valid_loss"])["epoch"]
+    assert last.epochs == training.Course(chosen).best
 
 
 def test_every_fold_searches_its_own_training_side(toy: Task) -> None:
@@ -283,12 +283,21 @@ def test_a_trial_that_fails_is_none_that_wins(toy: Task, monkeypatch: pytest.Mon
         made(replace(PROBE, pooling="mean", trials=2), toy).fit(toy, seed=0)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_network_that_runs_away_is_a_failed_trial(toy: Task) -> None:
-    learner = made(replace(NETWORK, training="sgd?rate=0.01,100&momentum=0.99&epochs=12&batch=20", trials=4), toy)
+def test_a_network_that_runs_away_is_a_failed_trial(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = training.train
+
+    def train(network: Any, lesson: Any, **options: Any) -> Any:
+        if lesson.training.rate == 100:
+            lesson = replace(lesson, bank=replace(lesson.bank, values=lesson.bank.values * float("inf")))
+        return real(network, lesson, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    learner = made(replace(NETWORK, training="adamw?rate=0.01,100&epochs=2", trials=4), toy)
     learner.fit(toy, seed=0)
     found = learner.training()["tuned"]
-    assert found["best"]["sgd.rate"] == "0.01"
+    assert found["failed"] > 0
+    assert found["best"]["adamw.rate"] == "0.01"
+    json.dumps(found, allow_nan=False)
 
 
 def test_settings_may_change_how_clips_are_heard(toy: Task) -> None:

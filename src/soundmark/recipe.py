@@ -24,9 +24,7 @@ PROBE, NETWORK = ("encoder", "pooling", "head"), ("network", "augment", "trainin
 def shipped() -> dict[str, str]:
     """Every recipe that comes with the package: its name, and what it says of itself in its first line."""
     found = [file for file in resources.files("soundmark.recipes").iterdir() if file.name.endswith(".toml")]
-    about = {
-        file.name.removesuffix(".toml"): file.read_text("utf-8").partition("\n")[0].strip("# ") for file in found
-    }
+    about = {file.name.removesuffix(".toml"): file.read_text("utf-8").partition("\n")[0].strip("# ") for file in found}
     return dict(sorted(about.items()))
 
 

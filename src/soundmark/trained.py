@@ -32,7 +32,7 @@ from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
 
 if TYPE_CHECKING:
-    from soundmark.networks.training import Course, Lesson
+    from soundmark.networks.lesson import Course, Lesson
 
 VALIDATION_FOLDS = 5  # one of them is held out to find the number of epochs
 
@@ -186,7 +186,7 @@ class Trained:
 
     def _lesson(self, task: Task, seed: int) -> Lesson:
         """All clips, and nothing to watch."""
-        from soundmark.networks.training import Lesson
+        from soundmark.networks.lesson import Lesson
 
         targets = torch.tensor(task.targets())
         if len(set(targets.tolist())) < 2:
@@ -230,7 +230,7 @@ class Trained:
 
     def predict_proba(self, task: Task) -> np.ndarray:
         """See `Learner.predict_proba`."""
-        from soundmark.networks.training import probabilities
+        from soundmark.networks.listening import probabilities
 
         assert self.network is not None
         return probabilities(self.network, self.bank, self.bank.positions(task.clips), machine=self.machine)

@@ -40,7 +40,7 @@ class Trial:
         score: the task's metric on the clips held out, of a complete one.
         log_loss: there, likewise; it decides between equal scores.
         reported: minus the loss on the clips held out, by step of the training.
-        rows, rates: of a network, see `soundmark.networks.training.Course`.
+        rows, rates: of a network, see `soundmark.networks.lesson.Course`.
         seconds: what it took.
         error: why it failed.
     """

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import shutil
 import threading
 import time
@@ -41,7 +40,7 @@ from soundmark.trials import Trial
 if TYPE_CHECKING:
     import optuna
 
-    from soundmark.networks.training import Course
+    from soundmark.networks.lesson import Course
 
 STEPS = 10  # of a training, at which it is compared with others at the same share of their epochs
 HEARD_AT_ONCE = 4  # ways in which the clips are kept in memory, where settings change how they are heard
@@ -313,8 +312,6 @@ def _watched(
     pruned = False
 
     def report(row: dict[str, Any]) -> int:
-        if not math.isfinite(row["valid_loss"]):
-            raise SoundmarkError(f"the loss of the clips held out is no number in epoch {row['epoch']}")
         step = STEPS * row["epoch"] // learner.how.epochs
         for each in range(len(trial.reported) + 1, step + 1):
             trial.reported[each] = -row["valid_loss"]
@@ -341,7 +338,7 @@ def _watched(
 
 
 def _course(trial: Trial) -> Course:
-    from soundmark.networks.training import Course
+    from soundmark.networks.lesson import Course
 
     return Course(list(trial.rows), list(trial.rates))
 

@@ -20,9 +20,11 @@ from soundmark.audio import WindowPolicy
 from soundmark.errors import SoundmarkError
 from soundmark.networks import augment
 from soundmark.networks.bank import Bank
+from soundmark.networks.lesson import Lesson
+from soundmark.networks.listening import probabilities
 from soundmark.networks.machine import Machine
 from soundmark.networks.settings import parse_training
-from soundmark.networks.training import Lesson, probabilities, train
+from soundmark.networks.training import train
 
 NETWORK = "cnn?rate=8000&window=256&hop=128&bands=16&width=4&dropout=0.1"
 CLASSES, FRAMES, BANDS = 3, 32, 16
@@ -176,10 +178,10 @@ def test_only_the_head_learns_while_the_rest_is_frozen() -> None:
 
 
 def test_rates_fall_with_depth_and_the_head_has_its_own() -> None:
-    from soundmark.networks.training import _optimiser
+    from soundmark.networks.optimisers import optimiser
 
     network = fresh()
-    groups = _optimiser(network, parse_training("adamw?rate=0.1&head_rate=0.5&layer_decay=0.5&decay=0.2")).param_groups
+    groups = optimiser(network, parse_training("adamw?rate=0.1&head_rate=0.5&layer_decay=0.5&decay=0.2")).param_groups
     assert {group["peak"] for group in groups if group["head"]} == {0.5}
     depths = len(network.depths())
     expected = [0.1 * 0.5 ** (depths - place) for place in range(depths)]
@@ -202,11 +204,11 @@ def test_mixed_precision_learns_too() -> None:
 
 
 def test_rare_classes_weigh_more_where_classes_are_balanced() -> None:
-    from soundmark.networks.training import _class_weights
+    from soundmark.networks.optimisers import class_weights
 
     lesson = lesson_of("adamw?balance=true")
     lesson = replace(lesson, targets=torch.tensor([0] * 12 + [1] * 6))
-    found = _class_weights(lesson)
+    found = class_weights(lesson)
     assert found is not None
     assert found.tolist() == [0.75, 1.5, 0.0]
 

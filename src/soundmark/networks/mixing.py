@@ -67,8 +67,8 @@ class Mixing(Augmentation):
 class MixUp(Mixing):
     """A weighted mean of two clips and of their labels, the weight drawn from a beta distribution of `alpha` twice.
 
-    As published it is of what the network hears, its levels, where a soft clip counts as much as a loud one. The mean of
-    `domain=power` is that of real sounds, in which the louder one may drown a label that says it is hardly there.
+    As published it is of what the network hears, its levels, where a soft clip counts as much as a loud one. With
+    `domain=power` it is that of real sounds, in which the louder one may drown a label that says it is hardly there.
     """
 
     defaults: ClassVar = {"alpha": 0.3, "domain": "levels"}

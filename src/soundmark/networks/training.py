@@ -12,114 +12,34 @@ import copy
 import logging
 import math
 import multiprocessing
+import os
 import signal
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 from tqdm import tqdm
 
 from soundmark.errors import SoundmarkError
 from soundmark.files import atomic_path
-from soundmark.networks.augment import Augment
 from soundmark.networks.bank import Bank
 from soundmark.networks.base import Network
+from soundmark.networks.lesson import Course, Lesson
+from soundmark.networks.listening import logits_of
 from soundmark.networks.machine import Machine
+from soundmark.networks.optimisers import average, class_weights, optimiser
 from soundmark.networks.settings import Plateau, Training, factor
 
-EVALUATED_AT_ONCE = 64  # crops' worth of rows
-
-
-@dataclass
-class Course:
-    """How a training went.
-
-    Attributes:
-        rows: one for each epoch: epoch (from 1), rate, train_loss, train_accuracy, valid_loss, valid_error (the loss's
-            standard error) and valid_accuracy (None without clips to watch), seconds.
-        rates: the factor on the learning rates that every epoch ended with; only a plateau schedule's is not known
-            beforehand.
-        watched: (clips, classes) logits of the clips watched, in the order of the lesson, after the best epoch.
-        best: the last epoch whose loss on the clips watched cannot be told from the least, being within its standard
-            error; the last one of all without any. Some hundred clips tell epochs apart no better, and of those alike
-            the last has had the lowest rates.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-    watched: Tensor | None = field(default=None, repr=False)
-
-    @property
-    def best(self) -> int:
-        """See the class."""
-        if not self.least:
-            return len(self.rows)
-        bound = self.rows[self.least - 1]["valid_loss"]
-        alike = [row["epoch"] for row in self.rows if row["valid_loss"] - row["valid_error"] <= bound]
-        return int(max(alike))
-
-    @property
-    def least(self) -> int:
-        """The epoch of least loss on the clips watched, the first of equals; 0 without any."""
-        losses = [row["valid_loss"] for row in self.rows]
-        return 0 if not losses or losses[0] is None else int(np.argmin(losses)) + 1
-
-    def ended(self, lesson: Lesson) -> bool:
-        """Whether nothing is left to do: all epochs are run, or the last ones were no better for long enough."""
-        patience = lesson.training.patience if lesson.watch else 0
-        stale = bool(patience) and len(self.rows) - self.least >= patience
-        return stale or len(self.rows) >= lesson.length
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What one training is given.
-
-    Attributes:
-        bank: the clips.
-        train: (n,) positions of the clips to learn from.
-        targets: (n,) their classes.
-        classes: how many there are.
-        training: how.
-        augment: what is done to the clips on the way.
-        seed: of the order and of augmentation; with the weights' own, which the caller draws, it decides everything.
-        watch: positions and classes of the clips to be watched on, if any.
-        epochs: how many to run, if not `training.epochs`.
-        span: epochs that the schedule is stretched over, if not `training.epochs`.
-        rates: factors to follow, in place of a plateau schedule's own.
-        title: for the progress bar.
-        identity: a digest of the question; a checkpoint of another one is not taken up.
-    """
-
-    bank: Bank
-    train: Tensor
-    targets: Tensor
-    classes: int
-    training: Training
-    augment: Augment
-    seed: int
-    watch: tuple[Tensor, Tensor] | None = None
-    epochs: int = 0
-    span: int = 0
-    rates: Sequence[float] = ()
-    title: str = ""
-    identity: str = ""
-
-    @property
-    def length(self) -> int:
-        """Epochs to run, at most."""
-        return self.epochs or self.training.epochs
+_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
 
 class _Loop(pl.LightningModule):
@@ -135,7 +55,7 @@ class _Loop(pl.LightningModule):
         self.bank: Bank | None = None
         self.plateau = Plateau(lesson.training)
         self.ratio = 1.0  # of the learning rates, in a plateau schedule
-        self.register_buffer("class_weights", _class_weights(lesson), persistent=False)
+        self.register_buffer("class_weights", class_weights(lesson), persistent=False)
         self.order = torch.empty(0, dtype=torch.int64)
         self.sums = [torch.zeros(3), torch.zeros(3)]  # loss, right and clips, of either side in this epoch
         self.said: Tensor | None = None  # of the clips watched, in this epoch
@@ -166,7 +86,7 @@ class _Loop(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See Lightning."""
-        return _optimiser(self.network, self.lesson.training)
+        return optimiser(self.network, self.lesson.training)
 
     def train_dataloader(self) -> Sequence[int]:
         """The numbers of the steps: which clips they take is looked up in the epoch's order."""
@@ -259,14 +179,14 @@ class _Loop(pl.LightningModule):
         """Move the average."""
         if self.averaged is not None:
             steps = self.global_step
-            _average(self.averaged, self.network, min(self.lesson.training.ema, (1 + steps) / (10 + steps)))
+            average(self.averaged, self.network, min(self.lesson.training.ema, (1 + steps) / (10 + steps)))
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         """Hear the clips watched, each whole."""
         assert self.lesson.watch is not None
         assert self.bank is not None
         positions, targets = self.lesson.watch
-        self.said = logits = _logits(self.tested, self.bank, positions, self.device)
+        self.said = logits = logits_of(self.tested, self.bank, positions, self.device)
         losses = functional.cross_entropy(logits, targets, reduction="none")
         right = (logits.argmax(1) == targets).sum()
         clips = len(targets)
@@ -298,7 +218,7 @@ class _Loop(pl.LightningModule):
         self.log_dict(
             {name: value for name, value in row.items() if value is not None and name != "epoch"}, sync_dist=False
         )
-        if self.course.best == len(self.course.rows):
+        if self.course.best == len(self.course.rows) or not self.lesson.training.validate:
             self.course.watched = self.said
         first = self.trainer.is_global_zero
         with atomic_path(self.file) if first else nullcontext(self.file) as temporary:
@@ -411,91 +331,6 @@ def _always(row: dict[str, Any]) -> bool:
     return True
 
 
-def probabilities(network: Network, bank: Bank, positions: Tensor, *, machine: Machine) -> np.ndarray:
-    """(clips, classes) float64 probabilities of whole clips, in float32 arithmetic."""
-    device = machine.first()
-    network = network.to(device).eval()
-    with torch.inference_mode():
-        said = _logits(network, bank, positions, device).double().softmax(1)
-    network.cpu()
-    found: np.ndarray = said.numpy()
-    return found
-
-
-def _logits(network: Network, bank: Bank, positions: Tensor, device: torch.device) -> Tensor:
-    """(clips, classes) float32 logits, on the CPU; of clips longer than a network of one length, the windows' mean.
-
-    That is the logarithm of the mean probability, so that it is the same for the loss, the accuracy and the result.
-    """
-    found: Tensor | None = None
-    # Training may round as graphics cards like to (TF32); what is said of a test clip is rounded as little as can be.
-    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
-        for same in bank.alike(torch.unique(positions), EVALUATED_AT_ONCE):
-            heard = bank.whole(same, device)
-            heard = network.hear(heard) if bank.values.dim() == 1 else heard
-            said = _heard_whole(network, heard, bank).float().cpu()
-            if found is None:
-                found = said.new_zeros(len(bank.lengths), said.shape[1])
-            found[same] = said
-    assert found is not None
-    return found[positions]
-
-
-def _heard_whole(network: Network, heard: Tensor, bank: Bank) -> Tensor:
-    size = bank.crop if bank.values.dim() == 2 or network.front is None else 1 + bank.crop // network.front.hop
-    if not bank.policy.window_seconds or heard.shape[1] <= size:
-        logits: Tensor = network.head(network.vectors(heard))
-        return logits
-    last = heard.shape[1] - size
-    firsts = [*range(0, last, size), last]
-    said = [network.head(network.vectors(heard[:, first : first + size])).log_softmax(1) for first in firsts]
-    return torch.stack(said).logsumexp(0) - math.log(len(said))
-
-
-def _class_weights(lesson: Lesson) -> Tensor | None:
-    """Of balanced classes: each clip weighs inversely to how many its class has; absent classes weigh nothing."""
-    if not lesson.training.balance:
-        return None
-    counts = torch.bincount(lesson.targets, minlength=lesson.classes).float()
-    return torch.where(counts > 0, len(lesson.targets) / ((counts > 0).sum() * counts.clamp_min(1)), 0.0)
-
-
-def _optimiser(network: Network, training: Training) -> torch.optim.Optimizer:
-    """One group of parameters for every depth and the head, with and without weight decay.
-
-    Biases and norms are not decayed, as is usual (He et al., "Bag of tricks", CVPR 2019).
-    """
-    depths = [list(each) for each in network.depths()]
-    peaks = [training.rate * training.layer_decay ** (len(depths) - place) for place in range(len(depths))]
-    groups: list[dict[str, Any]] = []
-
-    def add(parameters: Sequence[nn.Parameter], peak: float, head: bool) -> None:
-        for decay, some in (
-            (training.decay, [each for each in parameters if each.dim() > 1]),
-            (0.0, [each for each in parameters if each.dim() <= 1]),
-        ):
-            if some:
-                groups.append({"params": some, "lr": peak, "peak": peak, "weight_decay": decay, "head": head})
-
-    for parameters, peak in zip(depths, peaks, strict=True):
-        add(parameters, peak, head=False)
-    add(list(network.head.parameters()), training.head_rate or training.rate, head=True)
-    if training.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=training.momentum, nesterov=training.momentum > 0)
-    maker = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
-    return maker(groups, fused=True)
-
-
-def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move every weight and running statistic of `averaged` towards those of `network`."""
-    mine, theirs = list(averaged.state_dict().values()), list(network.state_dict().values())
-    moving = [place for place, value in enumerate(mine) if value.is_floating_point()]
-    torch._foreach_lerp_([mine[i] for i in moving], [theirs[i].detach() for i in moving], 1.0 - decay)
-    for place, value in enumerate(mine):
-        if not value.is_floating_point():
-            value.copy_(theirs[place])
-
-
 def _strategy(machine: Machine, training: Training) -> str:
     if machine.devices == 1:
         return "auto"
@@ -526,7 +361,8 @@ def _loggers() -> list[logging.Logger]:
 def _quiet() -> Iterator[None]:
     """Without Lightning's remarks: on what it found, on loaders that are no loaders, on tips."""
     loggers = _loggers()
-    levels = [logger.level for logger in loggers]
+    levels, ours = [logger.level for logger in loggers], _LOG_LEVEL not in os.environ
+    os.environ.setdefault(_LOG_LEVEL, "ERROR")  # for processes that train together, whose PyTorch begins after this
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -536,3 +372,5 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        if ours:
+            os.environ.pop(_LOG_LEVEL, None)
