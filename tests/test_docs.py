@@ -17,7 +17,7 @@ from soundmark import cli, encoders, heads, networks, runs, tasks
 from soundmark.encoders import weights
 from soundmark.encoders.pooling import Pooling
 from soundmark.recipe import Recipe
-from soundmark.spec import candidates, parse_joined
+from soundmark.spec import corners, parse_joined
 from soundmark.tasks import esc50, toy
 from soundmark.tasks.export import export
 
@@ -85,11 +85,11 @@ def exists(encoder: str) -> bool:
 def test_commands_parse_and_their_names_exist(page: str, command: str) -> None:
     args = parsed(command)
     for text in filter(None, [args.get("encoder"), *args.get("encoders", [])]):
-        assert all(exists(each) for each in candidates(text))
+        assert all(exists(each) for each in corners(text))
     for text in filter(None, [args.get("pooling"), *args.get("poolings", [])]):
-        assert [Pooling(each) for each in candidates(text)]
+        assert [Pooling(each) for each in corners(text)]
     for text in filter(None, [args.get("head"), *args.get("heads", [])]):
-        assert [heads.build(each) for each in candidates(text)]
+        assert [heads.build(each) for each in corners(text)]
     assert not args.get("view") or args["view"] in VIEWS
     for text in filter(None, [args.get("task"), *args.get("tasks", [])]):
         name, _, view = text.partition("?")[0].partition(":")

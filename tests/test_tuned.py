@@ -15,6 +15,7 @@ from soundmark import export, protocol, runs, trials, tuned
 from soundmark.errors import NotExportable, SoundmarkError, SpecError
 from soundmark.learners import Probe, describe
 from soundmark.networks import training
+from soundmark.networks.lesson import Course
 from soundmark.networks.machine import Machine
 from soundmark.recipe import Recipe
 from soundmark.tasks.base import Task
@@ -151,7 +152,7 @@ def test_a_network_touches_no_clip_but_those_it_was_given(toy: Task, lessons: li
     assert set(last.train.tolist()) == given
     assert last.watch is None
     chosen = [row for row in learner.training()["history"] if row["stage"] == "choose"]
-    assert last.epochs == training.Course(chosen).best
+    assert last.epochs == Course(chosen).best
 
 
 def test_every_fold_searches_its_own_training_side(toy: Task) -> None:

@@ -15,7 +15,7 @@ from soundmark.audio import WindowPolicy
 from soundmark.errors import SoundmarkError
 from soundmark.networks import augment, training
 from soundmark.networks.bank import Bank
-from soundmark.networks.lesson import Lesson
+from soundmark.networks.lesson import Course, Lesson
 from soundmark.networks.listening import probabilities
 from soundmark.networks.machine import Machine
 from soundmark.networks.settings import parse_training
@@ -38,7 +38,7 @@ def lesson_of(how: str) -> Lesson:
     )  # fmt: skip
 
 
-def run(lesson: Lesson, **options: Any) -> tuple[networks.Network, training.Course]:
+def run(lesson: Lesson, **options: Any) -> tuple[networks.Network, Course]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = networks.build(NETWORK, 2)
