@@ -192,6 +192,20 @@ def test_a_long_augmentation_is_counted_above_and_whole_below(make_run, make_tra
     assert long in found.text
 
 
+def test_what_was_searched_is_shown_by_fold(make_run):
+    found = [
+        {"fold": "1", "trials": 12, "pruned": 4, "score": 0.71, "best": {"training.adamw.rate": "0.00312"}},
+        {"fold": "2", "trials": 12, "pruned": 0, "score": None, "best": {"network.cnn.width": EVIL}},
+    ]
+    page = report.write(make_run(tuned=found)).read_text(encoding="utf-8")
+    assert "What each fold found by searching" in page
+    assert "12, 4 given up" in page
+    assert "0.00312" in page
+    assert "71.0" in page
+    assert EVIL not in page
+    assert "by searching" not in report.write(make_run()).read_text(encoding="utf-8")
+
+
 def test_selection_is_shown_by_fold(make_run):
     candidates = [{"learner": "svm?C=1", "score": 0.701}, {"learner": "svm?C=10", "score": 0.722}]
     folder = make_run(selection=[{"fold": str(f), "chosen": "svm?C=10", "candidates": candidates} for f in (1, 2)])

@@ -91,6 +91,7 @@ def render(run: results.Run, task: Task | None) -> str:
         recipe=(run.folder / results.RECIPE).read_text(encoding="utf-8").strip(),
         environment=json.dumps(run.environment, indent=2, ensure_ascii=False),
         selection=words.selection(metrics),
+        tuned=words.tuned(metrics),
         alarm=words.alarm(metrics),
         training=words.training(metrics),
         looked_for=(metrics.get("two_class") or {}).get("positive"),

@@ -147,6 +147,24 @@ def selection(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"folds": [one["fold"] for one in rounds], "rows": rows}
 
 
+def tuned(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What every fold found by searching ranges: the settings by name, and each fold's, with their score."""
+    rounds = metrics.get("tuned")
+    if not rounds:
+        return None
+    names = list(dict.fromkeys(name for one in rounds for name in one["best"]))
+    rows = [
+        {
+            "fold": one["fold"],
+            "score": percent(one["score"]),
+            "settings": [str(one["best"].get(name, "–")) for name in names],
+            "trials": f"{one['trials']}, {one['pruned']} given up" if one["pruned"] else str(one["trials"]),
+        }
+        for one in rounds
+    ]
+    return {"names": names, "rows": rows}
+
+
 def training(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """How a network was trained: what its curves are, and each fold's epochs and time; None where none was."""
     rounds = metrics.get("training")
