@@ -360,3 +360,27 @@ def test_names_that_share_a_line_of_a_docstring_get_their_own() -> None:
         "Args:\n    a: what they are,\n        all of it.\n    b: what they are,\n        all of it.\n"
         "    c: another, with: a colon.\n\nA, b and c: prose."
     )
+
+
+def test_costs_and_comparisons_of_networks_are_tables(tmp_path: Path) -> None:
+    import json
+
+    cost = {
+        "recipe": "small-cnn", "seconds_per_epoch": {"as in the recipe": 8.0, "float32": 16.25},
+        "hours_for_five_folds": 1.0, "command": "python benchmarks/training.py cnn",
+        "environment": {"soundmark": "0.1.0", "commit": None, "python": "3.11", "cpus": 2},
+    }  # fmt: skip
+    pair = {
+        "a": {"name": "frozen", "value": 0.942}, "b": {"name": "tuned", "value": 0.955}, "difference": 0.013,
+        "low": 0.004, "high": 0.022, "mcnemar": {"p": 0.0123, "exact": True}, "permutation": {"p": 0.02},
+    }  # fmt: skip
+    for folder, content in (("training-cost", cost), ("comparisons", pair)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.json").write_text(json.dumps(content), encoding="utf-8")
+    text = tables.TABLES["training-cost"](tmp_path)
+    assert "| `small-cnn` | 8.0 | 16.2 | 1.0 |" in text
+    assert "python benchmarks/training.py cnn" in text
+    text = tables.TABLES["comparisons"](tmp_path)
+    assert "+1.3 points (+0.4 to +2.2)" in text
+    assert "0.012" in text
+    assert "soundmark compare" in tables.TABLES["comparisons"](tmp_path / "nothing")

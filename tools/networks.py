@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from markup import machine, paragraphs, table
+from markup import machine, paragraphs, percent, table
 
 Json = Mapping[str, Any]
 
@@ -129,5 +129,30 @@ def costs(found: Sequence[Json]) -> str:
     )
 
 
-FOLDERS = {"training-cost": ("training-cost", costs, "python benchmarks/training.py")}
+def comparisons(found: Sequence[Json]) -> str:
+    """Two runs on the same clips, by paired tests; each file is what `soundmark compare --json` printed of one pair."""
+    rows = [
+        [
+            f"`{each['a']['name']}`",
+            percent(each["a"]["value"]),
+            f"`{each['b']['name']}`",
+            percent(each["b"]["value"]),
+            f"{100 * each['difference']:+.1f} points ({100 * each['low']:+.1f} to {100 * each['high']:+.1f})",
+            f"{each['mcnemar']['p']:.2g}",
+            f"{each['permutation']['p']:.2g}",
+        ]
+        for each in found
+    ]
+    said = (
+        "Differences with their 95 % interval, whole groups resampled; p by McNemar's test (mid-p) and by swapping "
+        "whole groups."
+    )
+    columns = ["run", "score", "other run", "score", "difference", "p, McNemar", "p, groups"]
+    return paragraphs(table(columns, rows, numbers=(1, 3, 4, 5, 6)), said)
+
+
+FOLDERS = {
+    "comparisons": ("comparisons", comparisons, "soundmark compare --json RUN OTHER"),
+    "training-cost": ("training-cost", costs, "python benchmarks/training.py"),
+}
 """By the table's name: its folder of results, what writes it, and the command that measures it."""
