@@ -363,8 +363,6 @@ def test_names_that_share_a_line_of_a_docstring_get_their_own() -> None:
 
 
 def test_costs_and_comparisons_of_networks_are_tables(tmp_path: Path) -> None:
-    import json
-
     cost = {
         "recipe": "small-cnn", "seconds_per_epoch": {"as in the recipe": 8.0, "float32": 16.25},
         "hours_for_five_folds": 1.0, "command": "python benchmarks/training.py cnn",
