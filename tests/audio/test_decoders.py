@@ -64,6 +64,8 @@ def test_the_list_is_long_and_its_names_differ() -> None:
 @pytest.mark.parametrize(("odd", "made"), [pytest.param(odd, odd, id=odd.name) for odd in ODD], indirect=["made"])
 def test_every_odd_file_has_a_clear_outcome(odd: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got, words = outcome(made)
+    if "no ffmpeg on PATH" in words and not re.search(odd.words, words, re.IGNORECASE):
+        pytest.skip("SKIPPED FOR WANT OF FFMPEG: it would have been asked about this file")
     assert got == odd.outcome, words
     if got == "error":
         assert made.name in words

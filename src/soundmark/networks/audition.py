@@ -175,7 +175,11 @@ def _audible(part: Augmentation, waves: Tensor, front: LogMel, rng: torch.Genera
     before = front(waves)
     if part.where == "clips":
         after, _ = alone.mixed(before, torch.eye(len(waves)), front, rng)
-        return _mixture(waves, front.power(before), front.power(after))
+        both = _mixture(waves, front.power(before), front.power(after))
+        # The mean of levels is no sum of sounds: the nearest one is made louder and softer where it has to be.
+        if part.domain == "power":
+            return both
+        return _louder_and_softer(both, front.power(front(both)), front.power(after), front, noise)
     after = alone.on_levels(before, front, rng)
     if part.name in ("pitch", "stretch", "bandshift"):
         return _rebuilt(front.power(after), front, waves.shape[1])
