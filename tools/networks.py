@@ -31,7 +31,7 @@ def trainings(runs: Sequence[Json], names: Sequence[str]) -> str:
     """
     rows = [
         [
-            f"`{run['task']}`",
+            task(run),
             name,
             _range(run, "parameters"),
             f"{_range(run, 'epochs')} of {_range(run, 'of')}",
@@ -43,6 +43,12 @@ def trainings(runs: Sequence[Json], names: Sequence[str]) -> str:
         for run, name in zip(runs, names, strict=True)
     ]
     return table(COLUMNS, rows, numbers=(2, 3, 4, 5))
+
+
+def task(run: Json) -> str:
+    """A run's task, and the folds that were measured where they are not all of the protocol's."""
+    _, some, folds = str(run.get("protocol", "")).rpartition(", fold")
+    return f"`{run['task']}`" + (f", fold{folds}" if some and folds.endswith(" only") else "")
 
 
 def device(run: Json) -> str:

@@ -60,7 +60,7 @@ def headlines(results: Path) -> str:
         return nothing("soundmark train esc50 --head 'svm?C=1,10'")
     rows = [
         [
-            f"`{run['task']}`",
+            networks.task(run),
             learner(run),
             metric(run),
             percent(run["headline"]["value"]),
@@ -81,7 +81,7 @@ def alarms(results: Path) -> str:
         return nothing("soundmark train esc50:danger")
     rows = [
         [
-            f"`{run['task']}`",
+            networks.task(run),
             learner(run),
             percent(row["max_false_alarm"], 0),
             percent(row["recall"]),
