@@ -214,6 +214,17 @@ def test_folds_can_be_measured_one_after_the_other(toy: Task, tmp_path: Path) ->
         runs.run(replace(RECIPE, folds="6"), tmp_path / "other", model=False, page=False, progress=False)
 
 
+def test_what_another_process_keeps_of_another_fold_is_left_alone(toy: Task, tmp_path: Path) -> None:
+    theirs = tmp_path / "run" / "training" / "2" / "choose.ckpt"
+    runs.run(replace(RECIPE, folds="1"), tmp_path / "run", model=False, page=False, progress=False)
+    assert not (tmp_path / "run" / "training").exists()
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs")
+    runs.run(replace(RECIPE, folds="5"), tmp_path / "run", model=False, page=False, progress=False)
+    assert theirs.read_bytes() == b"theirs"
+    assert sorted(path.name for path in (tmp_path / "run" / "training").iterdir()) == ["2"]
+
+
 def test_two_processes_never_work_on_one_fold(toy: Task, tmp_path: Path) -> None:
     import filelock
 

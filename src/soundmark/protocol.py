@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ def evaluate(
     side_by_side = (os.cpu_count() or 1) if all(learner.threads == 1 for learner in candidates) else 1
     results = _each(work, task.rounds, side_by_side, f"{task.full_name}: {describe(candidates[0])}", progress)
     if folder is not None:
-        shutil.rmtree(folder / "training", ignore_errors=True)
+        with suppress(OSError):  # another process may be at work on another fold
+            (folder / "training").rmdir()
     predictions = _predictions(task, results)
     summary = metrics.summary(predictions, metric=task.metric, positive=task.positive)
     summary |= _about(task, candidates, results, bad, seed)
@@ -379,6 +380,8 @@ def _alone(place: Path | None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _save(folder: Path | None, result: RoundResult, identity: str) -> None:

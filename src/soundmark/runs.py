@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,9 @@ def write_model(
     check = export.export(winner, path, metadata=metadata, waveforms=clips)
     if recipe.trials:
         write_text(path.with_name(TUNED), _tuned(recipe, winner))
-    shutil.rmtree(kept.parent, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(OSError):  # another process may be at work on a fold
+        kept.parent.rmdir()
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
 
 
