@@ -18,8 +18,8 @@ from soundmark.encoders import weights
 from soundmark.errors import ResultsError
 from soundmark.files import write_json
 from soundmark.recipe import Recipe
-from soundmark.spec import candidates as candidates_of
-from soundmark.tuned import candidates_of as learners_of
+from soundmark.spec import candidates
+from soundmark.tuned import candidates_of
 
 # What a cell keeps of a run's summary: enough for every table, small enough to commit by the hundred.
 KEPT = ("task", "protocol", "learner", "seed", "headline", "metrics", "folds", "alarm", "notes", "bad_clips", "seconds")
@@ -62,13 +62,13 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     """Measure one cell by its task's protocol; no model file, no report."""
     started = time.perf_counter()
     task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
-    candidates = learners_of(recipe)
+    learners = candidates_of(recipe)
     summary = protocol.evaluate(
-        task, candidates, seed=recipe.seed, inner_folds=recipe.inner_folds, strict=recipe.strict, progress=False
+        task, learners, seed=recipe.seed, inner_folds=recipe.inner_folds, strict=recipe.strict, progress=False
     ).summary
     return {
         "command": recipe.command(),
-        **({"pretrained": weighed} if (weighed := weights.provenance(candidates_of(recipe.encoder))) else {}),
+        **({"pretrained": weighed} if (weighed := weights.provenance(candidates(recipe.encoder))) else {}),
         **{key: summary[key] for key in KEPT if key in summary},
         **({"selection": _brief(summary["selection"])} if "selection" in summary else {}),
         "wall_seconds": round(time.perf_counter() - started, 2),

@@ -74,3 +74,8 @@ def file_digest(path: str | os.PathLike[str]) -> str:
     """BLAKE2b-160 of a file's content, as hexadecimal: the name under which a clip's content is cached."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def data_digest(content: Any) -> str:
+    """BLAKE2b-128 of plain data, as hexadecimal: tells one question from another in what is kept between runs."""
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()

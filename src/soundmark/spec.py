@@ -243,6 +243,13 @@ def _convert(spec: Spec, key: str, text: str, default: Any) -> Any:
         return text
 
 
+def written(value: Any) -> str:
+    """A setting's value as the grammar writes it: one text for each value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     """`table[name]`, or a `SpecError` that lists what there is."""
     if name not in table:

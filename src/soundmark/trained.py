@@ -8,8 +8,6 @@ is followed; the others, which are there to end softly, run their whole course i
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from soundmark import audio, networks
+from soundmark import networks
 from soundmark.audio import WindowPolicy
 from soundmark.environment import environment
 from soundmark.errors import SoundmarkError
+from soundmark.files import data_digest
 from soundmark.networks import augment, tracking
 from soundmark.networks.bank import Bank, bank
 from soundmark.networks.base import Exported
@@ -29,6 +28,7 @@ from soundmark.networks.machine import Machine
 from soundmark.networks.settings import parse_training
 from soundmark.spec import candidates
 from soundmark.splits import possible_splits
+from soundmark.tasks import show
 from soundmark.tasks.base import Clip, Task
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Trained:
             dict(self.describe()), seed, stage, self.bank.digest, lesson.train.tolist(), lesson.targets.tolist(),
             task.classes, lesson.epochs, lesson.span, list(lesson.rates),
         ]  # fmt: skip
-        identity = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
+        identity = data_digest(asked)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = networks.build(self.network_name, len(task.classes))
@@ -263,13 +263,7 @@ def trained(
 
 def _median_seconds(task: Task) -> float:
     """Of the task's clips that can be read: how much of a clip a training step sees unless `crop` says otherwise."""
-    lengths = []
-    for clip in task.clips:
-        try:
-            end = audio.info(task.path(clip)).duration if clip.end is None else clip.end
-        except SoundmarkError:
-            continue
-        lengths.append(end - clip.start)
+    lengths = list(show.durations(task).values())
     return round(float(np.median(lengths)), 3) if lengths else 1.0
 
 

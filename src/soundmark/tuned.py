@@ -9,8 +9,6 @@ training side, and its test clips have no part in it.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import shutil
 import threading
 import time
@@ -27,6 +25,7 @@ from soundmark import encoders, metrics, trials
 from soundmark.audio import WindowPolicy
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SoundmarkError, SpecError
+from soundmark.files import data_digest
 from soundmark.learners import Heard, Learner, Probe, probes
 from soundmark.networks.bank import Bank
 from soundmark.networks.machine import Machine
@@ -222,7 +221,7 @@ class Tuned:
             _FORMAT, self.names, self.heard_as, seed, task.metric, task.classes,
             [asdict(clip) for clip in task.clips], train.tolist(), held.tolist(),
         ]  # fmt: skip
-        identity = hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
+        identity = data_digest(asked)
         tried = trials.read(place, identity)[: self.recipe.trials]
         title = f"{place.name}: trials" if place else "trials"
         hidden = None if self.progress and self.threads != 1 else True

@@ -6,31 +6,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
+from augmented import FRONT, HEARD, QUICK, rng
 from soundmark.networks.augment import parse
-from soundmark.networks.front import LogMel
-
-RATE = 8000
-FRONT = LogMel(RATE, 256, 80, 40)
-QUICK = settings(max_examples=8, deadline=None, derandomize=True)
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def sounds(clips: int = 4, seconds: float = 1.0, seed: int = 0) -> Tensor:
-    """Tones that fade out, each under some noise of its own."""
-    times = torch.arange(round(seconds * RATE)) / RATE
-    pitches = torch.linspace(300, 1500, clips)[:, None]
-    noise = torch.randn(clips, len(times), generator=rng(seed))
-    return (0.3 * torch.sin(2 * math.pi * pitches * times) + 0.03 * noise) * torch.exp(-2 * times)
-
-
-HEARD = FRONT(sounds())
 
 
 @pytest.mark.parametrize(("name", "axis"), [("timemask", 1), ("freqmask", 2)])

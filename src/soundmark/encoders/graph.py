@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +12,11 @@ from torch import nn
 from torch.export import Dim
 
 from soundmark.errors import NotExportable
+from soundmark.quiet import quiet
 
 OPSET = 20
+# The exporter's remarks about itself, and about lengths that it cannot solve for, do not help the user.
+_TALK = ("torch.onnx", "torch.fx.experimental.symbolic_shapes")
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -46,7 +46,7 @@ def export_graph(
     example = torch.zeros(2, samples)
     example[:, ::7] = 0.5
     module = copy.deepcopy(module)  # with weights as PyTorch has them; another thread may be listening to the original
-    with _quiet(), torch.no_grad():
+    with quiet(*_TALK), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -77,19 +77,3 @@ def _first_line(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's remarks about itself, and about lengths that it cannot solve for, do not help the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from soundmark import frontends
 from soundmark.encoders.base import Encoder
 from soundmark.errors import SpecError
-from soundmark.spec import Spec, take
+from soundmark.spec import Spec, take, written
 
 COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "fmax": 0.0}
 # What librosa's `power_to_db` calls so: levels relative to full scale (1) or to the clip's loudest band (max), and how
@@ -54,7 +54,7 @@ class SpectralEncoder(Encoder):
 
     def __init__(self, name: str, settings: Mapping[str, Any], *, min_frames: int = 1, precise: bool = False) -> None:
         super().__init__()
-        self.spec = str(Spec(name, settings={key: _text(value) for key, value in settings.items()}))
+        self.spec = str(Spec(name, settings={key: written(value) for key, value in settings.items()}))
         self.sample_rate = settings["rate"]
         self.window, self.hop = settings["window"], settings["hop"]
         self.hop_seconds = self.hop / self.sample_rate
@@ -256,10 +256,3 @@ def _savitzky_golay() -> Tensor:
     slope = np.linalg.pinv(np.vander(place, 2, increasing=True))[1]
     curvature = 2.0 * np.linalg.pinv(np.vander(place, 3, increasing=True))[2]
     return torch.from_numpy(np.stack([slope, curvature]).astype(np.float32)).reshape(2, 1, DELTA_WIDTH, 1)
-
-
-def _text(value: Any) -> str:
-    """A setting as the grammar writes it: one text for each value."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from soundmark.errors import SpecError
 from soundmark.networks.front import Front
-from soundmark.spec import Spec, take
+from soundmark.spec import Spec, take, written
 
 
 class Draw:
@@ -66,7 +66,7 @@ class Augmentation:
         self.given = take(spec, defaults)
         for key, limit in {**self.limits, "p": (0.0, 1.0)}.items():
             _check(spec, key, self.given[key], limit)
-        said = {key: _text(value) for key, value in self.given.items() if value != defaults[key]}
+        said = {key: written(value) for key, value in self.given.items() if value != defaults[key]}
         self.name, self.text, self.p = spec.name, str(Spec(spec.name, settings=said)), float(self.given["p"])
 
     @classmethod
@@ -135,11 +135,3 @@ def _check(spec: Spec, key: str, value: Any, limit: tuple[float, float] | tuple[
     low, high = map(float, limit)
     if not low <= value <= high:  # not a number fails too
         raise SpecError(f"{key}={value:g} in '{spec}' is out of bounds: it must lie from {low:g} to {high:g}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 
 from soundmark.errors import SpecError
-from soundmark.spec import Spec, parse, take
+from soundmark.spec import Spec, parse, take, written
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
@@ -76,7 +75,7 @@ class Training:
     def text(self) -> str:
         """The name in the grammar, with what differs from the defaults."""
         said = {
-            each.name: _text(getattr(self, each.name))
+            each.name: written(getattr(self, each.name))
             for each in fields(self)[1:]
             if getattr(self, each.name) != each.default
         }
@@ -164,9 +163,3 @@ class Plateau:
         if self.since > self.training.wait:
             self.now, self.since = self.now * self.training.factor, 0
         return self.now
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)

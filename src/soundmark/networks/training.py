@@ -38,8 +38,10 @@ from soundmark.networks.listening import logits_of
 from soundmark.networks.machine import Machine
 from soundmark.networks.optimisers import average, class_weights, optimiser
 from soundmark.networks.settings import Plateau, Training, factor
+from soundmark.quiet import quiet
 
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+_TALK = ("lightning.pytorch", "lightning.fabric", "lightning")
 
 
 class _Loop(pl.LightningModule):
@@ -68,8 +70,8 @@ class _Loop(pl.LightningModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if multiprocessing.current_process().name != "MainProcess":  # one of several that train together, and no more
-            for logger in _loggers():
-                logger.setLevel(logging.ERROR)
+            for name in _TALK:
+                logging.getLogger(name).setLevel(logging.ERROR)
             warnings.simplefilter("ignore")
 
     @property
@@ -353,24 +355,14 @@ def _known(file: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
-def _loggers() -> list[logging.Logger]:
-    return [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Lightning's remarks: on what it found, on loaders that are no loaders, on tips."""
-    loggers = _loggers()
-    levels, ours = [logger.level for logger in loggers], _LOG_LEVEL not in os.environ
+    ours = _LOG_LEVEL not in os.environ
     os.environ.setdefault(_LOG_LEVEL, "ERROR")  # for processes that train together, whose PyTorch begins after this
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet(*_TALK):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
         if ours:
             os.environ.pop(_LOG_LEVEL, None)
