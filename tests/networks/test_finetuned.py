@@ -75,6 +75,28 @@ def test_the_real_network_keeps_the_contract_and_begins_as_published(checkpoint)
     )
 
 
+def test_the_published_hidden_layer_joins_the_vector(pretrained):
+    name, clips = pretrained("mn01?hidden=true"), noise(2, 40_000)
+    network = build(name, 3).eval()
+    with torch.no_grad():
+        found, wanted = network.vectors(network.hear(clips)), published(pretrained("mn01"), clips)
+    whole = mobilenet.read("mn01", name.partition("weights=")[2])
+    assert found.shape == (2, network.dim)
+    torch.testing.assert_close(found[:, : wanted.shape[1]], wanted, rtol=1e-3, atol=1e-4)
+    hidden = functional.hardswish(whole.classifier[2](wanted))
+    torch.testing.assert_close(found[:, wanted.shape[1] :], hidden, rtol=1e-3, atol=1e-4)
+    assert len(network.depths()) == 18
+    assert {id(each) for each in network.depths()[-1]} == {id(each) for each in network.hidden.parameters()}
+    assert all(each.requires_grad for each in network.hidden.parameters())
+    assert len(check_network(name)) == 11
+
+
+@pytest.mark.parametrize("name", ["mn01@block5?hidden=true", "cnn14?hidden=true"])
+def test_only_whole_mobilenets_have_a_hidden_layer(pretrained, name):
+    with pytest.raises(SpecError, match="only the MobileNets, whole, have such a layer"):
+        build(pretrained(name), 3)
+
+
 def test_batch_norms_of_mobilenets_go_on_measuring(pretrained):
     network = build(pretrained("mn01"), 3).train()
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
@@ -141,6 +163,7 @@ def test_spectrograms_can_be_kept(pretrained, name):
         ("mn04?dropout=1", "dropout=1 in 'mn04' is out of bounds"),
         ("mn04?dropout=much", "dropout=much in 'mn04' should be of type float"),
         ("mn04:view", "'mn04' has no views"),
+        ("mn04?hidden=maybe", "hidden=maybe in 'mn04' should be"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(name, message):

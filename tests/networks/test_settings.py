@@ -42,7 +42,7 @@ def test_what_cannot_be_is_explained(text: str, words: str) -> None:
 
 def test_one_cycle_goes_up_and_then_down_to_nothing() -> None:
     training = parse_training("adamw?warmup=0.25")
-    path = [factor(training, step / 1000) for step in range(1001)]
+    path = [factor(training, 60 * step / 1000, 60) for step in range(1001)]
     top = path.index(max(path))
     assert top == 250
     assert path[top] == pytest.approx(1.0)
@@ -52,11 +52,20 @@ def test_one_cycle_goes_up_and_then_down_to_nothing() -> None:
     assert path[top:] == sorted(path[top:], reverse=True)
 
 
-@given(st.sampled_from(["onecycle", "cosine", "constant"]), st.floats(0, 1), st.floats(0, 1))
-def test_no_schedule_leaves_its_bounds(schedule: str, warmup: float, progress: float) -> None:
-    found = factor(Training(schedule=schedule, warmup=warmup), progress)
+@given(st.sampled_from(["onecycle", "cosine", "constant"]), st.floats(0, 1), st.floats(0, 12))
+def test_no_schedule_leaves_its_bounds(schedule: str, warmup: float, done: float) -> None:
+    found = factor(Training(schedule=schedule, warmup=warmup, frozen=2), done, epochs=10)
     assert 0 <= found <= 1 + 1e-12
     assert math.isfinite(found)
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+def test_the_schedule_begins_when_the_whole_network_learns(schedule: str) -> None:
+    whole, late = (Training(schedule=schedule, epochs=10, frozen=frozen) for frozen in (0, 4))
+    assert [factor(late, done, 10) for done in (0, 2.5, 3.9)] == [1.0, 1.0, 1.0]
+    steps = [0.0, 1.0, 2.5, 6.0]
+    assert [factor(late, 4 + done, 10) for done in steps] == [factor(whole, done, 6) for done in steps]
+    assert factor(late, 3.0, 3) == 1.0  # nothing but the head has learnt by the end
 
 
 def test_a_plateau_slows_down_after_waiting_and_waits_anew() -> None:

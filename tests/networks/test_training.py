@@ -177,6 +177,14 @@ def test_only_the_head_learns_while_the_rest_is_frozen() -> None:
         assert torch.equal(before, after) == (not name.startswith("head")), name
 
 
+def test_the_head_begins_at_its_full_rate_and_the_schedule_after_it() -> None:
+    _, course = run(lesson_of("adamw?epochs=6&batch=6&frozen=2&rate=0.01&head_rate=0.1"))
+    rates = [row["rate"] for row in course.rows]
+    assert rates[:2] == [0.1, 0.1]
+    assert rates[2] > rates[-1]
+    assert rates[-1] < 0.05
+
+
 def test_rates_fall_with_depth_and_the_head_has_its_own() -> None:
     from soundmark.networks.optimisers import optimiser
 

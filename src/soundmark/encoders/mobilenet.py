@@ -257,6 +257,7 @@ class MobileNet(Trunk):
         self.key, self.precision, self.trainable = key, precision, make is normed_convolution
         self.exportable = precision == torch.float32
         self.front = LogMel()
+        self.hidden = nn.Sequential(network.classifier[2], nn.Hardswish()) if self.trainable else None
         stem, *inverted, last = network.features
         parts: list[Part | _Block] = [make(stem, precision, "hardswish", 2)]
         hops = [2]

@@ -40,6 +40,7 @@ class Trunk(nn.Module):
         key: names the network, its weights and everything else its numbers depend on; trunks of equal keys are one.
         sample_rate: Hz.
         layers: every layer by name, the deepest last; that one is the encoder's own.
+        hidden: the published layer between the encoder's own vector and what it tags, where there is one to train.
         min_seconds, piece_seconds, batch_seconds, rounds_up, exportable: see `Encoder`.
     """
 
@@ -51,6 +52,10 @@ class Trunk(nn.Module):
     batch_seconds: float = 0.0
     rounds_up: bool = False
     exportable: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden: nn.Module | None = None
 
     def maps(self, waveforms: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Features of the layers named, each (batch, frames, inner): the layer's map averaged over frequency.

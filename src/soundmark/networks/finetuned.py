@@ -33,7 +33,8 @@ class Finetuned(Network):
     evaluation mode, without dropout or masked spans of their own.
 
     Args:
-        spec: the encoder's name with its settings, and `dropout` before the head.
+        spec: the encoder's name with its settings, `dropout` before the head, and `hidden=true` for the published
+            layer between the encoder's vector and what it tags, whose output then joins the vector.
         classes: how many.
 
     Raises:
@@ -44,13 +45,15 @@ class Finetuned(Network):
 
     def __init__(self, spec: Spec, classes: int) -> None:
         super().__init__()
-        encoder, self.dropout = _listener(spec)
+        encoder, self.dropout, hidden = _listener(spec)
         self.spec = str(Spec(spec.name, spec.view, "" if encoder.deepest else encoder.layer, spec.settings))
         self.sample_rate, self.policy, self.exportable = encoder.sample_rate, encoder.policy, encoder.exportable
         self.trunk, self.layer, self._deepest = encoder.trunk, encoder.layer, encoder.deepest
         self.trunk.unfreeze(self.layer)
         self.front = _front(self.trunk)
-        self.head = nn.Linear(encoder.dim, classes)
+        self.hidden, self.trunk.hidden = self.trunk.hidden if hidden else None, None
+        added = _width(self.hidden, encoder.dim) if self.hidden is not None else 0
+        self.head = nn.Linear(encoder.dim + added, classes)
 
     def hear(self, waveforms: Tensor) -> Tensor:
         """See `Network.hear`."""
@@ -61,15 +64,17 @@ class Finetuned(Network):
         features = self.trunk.described(heard, [self.layer])[0].float()
         mean = features.mean(1)
         found = self.trunk.scene(mean, features.amax(1)) if self._deepest else mean
+        if self.hidden is not None:
+            found = torch.cat([found, self.hidden(found).float()], 1)
         return functional.dropout(found, self.dropout, self.training)
 
     def depths(self) -> Sequence[Sequence[nn.Parameter]]:
-        """See `Network.depths`: the encoder's blocks."""
-        return self.trunk.depths()
+        """See `Network.depths`: the encoder's blocks, and the hidden layer."""
+        return self.trunk.depths() + ([list(self.hidden.parameters())] if self.hidden is not None else [])
 
 
-def _listener(spec: Spec) -> tuple[NetworkEncoder, float]:
-    """The encoder with nothing folded that training would change, and the dropout before the head."""
+def _listener(spec: Spec) -> tuple[NetworkEncoder, float, bool]:
+    """The encoder with nothing folded that training would change, and what is ours: dropout, and the hidden layer."""
     settings = dict(spec.settings)
     for key in _OF_TRAINING:
         if key in settings:
@@ -77,17 +82,29 @@ def _listener(spec: Spec) -> tuple[NetworkEncoder, float]:
                 f"{key}={settings[key]} in {spec.name!r} is for listening, and {spec.name!r} is to be trained here: "
                 "leave it out"
             )
-    given = {"dropout": settings.pop("dropout")} if "dropout" in settings else {}
-    dropout: float = take(Spec(spec.name, settings=given), {"dropout": 0.0})["dropout"]
-    if not 0 <= dropout < 1:
-        raise SpecError(f"dropout={dropout:g} in {spec.name!r} is out of bounds: it lies from 0 to below 1")
-    plain = Spec(spec.name, spec.view, spec.layer, settings)
+    given = {key: settings.pop(key) for key in list(settings) if key in ("dropout", "hidden")}
+    ours = take(Spec(spec.name, settings=given), {"dropout": 0.0, "hidden": False})
+    if not 0 <= ours["dropout"] < 1:
+        raise SpecError(f"dropout={ours['dropout']:g} in {spec.name!r} is out of bounds: it lies from 0 to below 1")
+    encoder = _trainable(Spec(spec.name, spec.view, spec.layer, settings))
+    if ours["hidden"] and (encoder.trunk.hidden is None or not encoder.deepest):
+        raise SpecError(f"hidden=true in {spec.name!r}: only the MobileNets, whole, have such a layer; leave it out")
+    return encoder, ours["dropout"], ours["hidden"]
+
+
+def _trainable(spec: Spec) -> NetworkEncoder:
     if spec.name in mobilenet.WIDTHS:
-        return mobilenet.unfolded(plain), dropout
-    encoder = None if spec.name in _CLOSED else encoders.load(str(plain))
+        return mobilenet.unfolded(spec)
+    encoder = None if spec.name in _CLOSED else encoders.load(str(spec))
     if not isinstance(encoder, NetworkEncoder):
-        raise SpecError(f"{spec.name!r} has nothing to train: use it with --encoder {plain}, and a head on top")
-    return encoder, dropout
+        raise SpecError(f"{spec.name!r} has nothing to train: use it with --encoder {spec}, and a head on top")
+    return encoder
+
+
+def _width(layer: nn.Module, dim: int) -> int:
+    """How many numbers a layer makes of `dim`."""
+    with torch.no_grad():
+        return int(layer(torch.zeros(1, dim)).shape[1])
 
 
 def _front(trunk: Trunk) -> Front | None:

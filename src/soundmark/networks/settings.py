@@ -40,7 +40,7 @@ class Training:
         crop: seconds of a clip seen in a step, anywhere in it; 0 takes the task's median length. Shorter clips are
             filled up to it, in training and ever after.
         fill: what they are filled with: silence (`zero`) or themselves (`loop`).
-        frozen: epochs in which only the head learns.
+        frozen: epochs at the beginning in which only the head learns, at its full rate; `schedule` begins after them.
         precision: of the layers between front end and logits; `bf16` is mixed, its weights remain float32.
         channels_last: keep maps with channels last in memory.
         keep: compute spectrograms once, where augmentation allows.
@@ -124,17 +124,22 @@ def parse_training(text: str) -> Training:
     return Training(spec.name, **given)
 
 
-def factor(training: Training, progress: float) -> float:
+def factor(training: Training, done: float, epochs: int) -> float:
     """What the learning rates are multiplied with at some point of a schedule that is known beforehand.
+
+    Epochs in which only the head learns come before the schedule, at its full rate.
 
     Args:
         training: whose `schedule` is not `plateau`.
-        progress: share of all `epochs` that is done, 0 to 1.
+        done: epochs that are done, parts of one too.
+        epochs: how many the whole training has.
 
-    Source: Smith and Topin, "Super-convergence", 2019, with the annealing of PyTorch's `OneCycleLR`.
+    Source: Smith and Topin, "Super-convergence", 2019, with the annealing of PyTorch's `OneCycleLR`. Kumar et al.,
+    "Fine-tuning can distort pretrained features", ICLR 2022, for the head that learns first.
     """
-    if training.schedule == "constant":
+    if training.schedule == "constant" or done < training.frozen:
         return 1.0
+    progress = min(1.0, (done - training.frozen) / max(1, epochs - training.frozen))
     if training.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))
     if progress < training.warmup:

@@ -143,7 +143,7 @@ class _Loop(pl.LightningModule):
             return self.lesson.rates[min(int(done), len(self.lesson.rates) - 1)]
         if training.schedule == "plateau":
             return self.ratio
-        return factor(training, min(1.0, done / (self.lesson.span or training.epochs)))
+        return factor(training, done, self.lesson.span or training.epochs)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """Loss of one batch."""
