@@ -8,6 +8,7 @@ from soundmark.errors import SpecError
 from soundmark.spec import (
     Range,
     Spec,
+    bounded,
     candidates,
     corners,
     is_open,
@@ -167,3 +168,19 @@ def test_open_is_what_holds_a_range_somewhere() -> None:
     assert not is_open("a?x=1,2|b+c?x=1")
     with pytest.raises(SpecError, match="cannot read the range"):
         is_open("a?x=1..2&y=1..")
+
+
+@given(st.floats(allow_nan=True), st.floats(-10, 10), st.floats(-10, 10))
+def test_a_number_is_within_its_bounds_or_refused(value: float, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    if low <= value <= high:
+        bounded(parse("cnn"), {"width": value}, width=(low, high))
+    else:
+        with pytest.raises(SpecError, match="in 'cnn' is out of bounds: it must lie from"):
+            bounded(parse("cnn"), {"width": value}, width=(low, high))
+
+
+def test_a_word_is_one_of_those_there_are_or_refused() -> None:
+    bounded(parse("gain"), {"on": "levels"}, on=("levels", "waveform"))
+    with pytest.raises(SpecError, match="on=disk in 'gain': it is one of levels, waveform"):
+        bounded(parse("gain"), {"on": "disk"}, on=("levels", "waveform"))

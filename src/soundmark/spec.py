@@ -223,6 +223,28 @@ def take(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def bounded(spec: Spec, given: Mapping[str, Any], **limits: tuple[float, float] | tuple[str, ...]) -> None:
+    """Refuse settings out of bounds.
+
+    Args:
+        spec: the parsed name, for the message.
+        given: settings by name.
+        limits: the least and the most that a number may be, or all words that a text may be.
+
+    Raises:
+        SpecError: for the first one that is neither between them nor one of them; not a number is neither.
+    """
+    for key, limit in limits.items():
+        value = given[key]
+        if isinstance(value, str):
+            if value not in limit:
+                raise SpecError(f"{key}={value} in {spec.name!r}: it is one of {', '.join(map(str, limit))}")
+            continue
+        low, high = map(float, limit)
+        if not low <= value <= high:
+            raise SpecError(f"{key}={value:g} in {spec.name!r} is out of bounds: it must lie from {low:g} to {high:g}")
+
+
 def _convert(spec: Spec, key: str, text: str, default: Any) -> Any:
     try:
         if isinstance(default, bool):

@@ -101,10 +101,10 @@ def test_a_network_of_one_length_says_so():
         ("conv1d?kernel=0", "kernel=0 in 'conv1d' is out of bounds"),
         ("densenet121?bands=16", "bands=16 in 'densenet121' is out of bounds: it must lie from 32 to 4096"),
         ("densenet121?growth=x", "growth=x in 'densenet121' should be of type int"),
-        ("mlp?dropout=1", "dropout=1.0 in 'mlp' is out of bounds: it must lie from 0 to 0.99"),
+        ("mlp?dropout=1", "dropout=1 in 'mlp' is out of bounds: it must lie from 0 to 0.99"),
         ("mlp?dropout=nan", "dropout=nan in 'mlp' is out of bounds"),
         ("mlp?seconds=60&hidden=65536", r"would have [\d,]+ weights: choose fewer seconds"),
-        ("resnet18?stem=huge", "stem=huge in 'resnet18': it is large or small"),
+        ("resnet18?stem=huge", "stem=huge in 'resnet18': it is one of large, small"),
         ("resnet18?hop=0", "hop=0 in 'resnet18' is out of bounds"),
     ],
 )

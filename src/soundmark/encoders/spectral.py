@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from soundmark import frontends
 from soundmark.encoders.base import Encoder
 from soundmark.errors import SpecError
-from soundmark.spec import Spec, take, written
+from soundmark.spec import Spec, bounded, take, written
 
 COMMON = {"rate": 44100, "window": 2048, "hop": 512, "bands": 64, "fmin": 0.0, "fmax": 0.0}
 # What librosa's `power_to_db` calls so: levels relative to full scale (1) or to the clip's loudest band (max), and how
@@ -227,13 +227,10 @@ def read_settings(spec: Spec, defaults: Mapping[str, Any]) -> dict[str, Any]:
         raise SpecError(
             f"ref={settings['ref']} in {spec.name!r}: it is 1 (full scale) or max (the clip's loudest band)"
         )
-    for key, value in settings.items():
-        if key == "ref":
-            continue
-        low, high = _LIMITS.get(key, (0.0, settings["rate"] / 2))
-        low = 1 if key == "bands" and defaults["bands"] == COMMON["bands"] else low
-        if not low <= value <= high:  # not a number fails too
-            raise SpecError(f"{key}={value} in {spec.name!r} is out of bounds: it must lie from {low:g} to {high:g}")
+    limits = {key: _LIMITS.get(key, (0.0, settings["rate"] / 2)) for key in settings if key != "ref"}
+    if "bands" in limits and defaults["bands"] == COMMON["bands"]:
+        limits["bands"] = (1, limits["bands"][1])
+    bounded(spec, settings, **limits)
     if settings["fmin"] >= (settings["fmax"] or settings["rate"] / 2):
         raise SpecError(f"fmin={settings['fmin']:g} in {spec.name!r} leaves no band: it must lie below fmax")
     return settings

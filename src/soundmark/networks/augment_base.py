@@ -10,7 +10,7 @@ from torch import Tensor
 
 from soundmark.errors import SpecError
 from soundmark.networks.front import Front
-from soundmark.spec import Spec, take, written
+from soundmark.spec import Spec, bounded, take, written
 
 
 class Draw:
@@ -64,8 +64,7 @@ class Augmentation:
             raise SpecError(f"cannot read the augmentation '{spec}': write it as name?setting=value&other=value")
         defaults = self.all_defaults()
         self.given = take(spec, defaults)
-        for key, limit in {**self.limits, "p": (0.0, 1.0)}.items():
-            _check(spec, key, self.given[key], limit)
+        bounded(spec, self.given, **self.limits, p=(0.0, 1.0))
         said = {key: written(value) for key, value in self.given.items() if value != defaults[key]}
         self.name, self.text, self.p = spec.name, str(Spec(spec.name, settings=said)), float(self.given["p"])
 
@@ -98,7 +97,7 @@ class Acoustic(Augmentation):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
-        _check(spec, "on", self.given["on"], ("levels", "waveform"))
+        bounded(spec, self.given, on=("levels", "waveform"))
         self.where = self.given["on"]
 
     @classmethod
@@ -125,13 +124,3 @@ def moved(rows: Tensor, index: Tensor) -> Tensor:
 def over(values: Tensor, like: Tensor) -> Tensor:
     """(batch,) values with as many dimensions as `like`, to be multiplied with it clip by clip."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
-
-
-def _check(spec: Spec, key: str, value: Any, limit: tuple[float, float] | tuple[str, ...]) -> None:
-    if isinstance(value, str):
-        if value not in limit:
-            raise SpecError(f"{key}={value} in '{spec}': it is one of {', '.join(map(str, limit))}")
-        return
-    low, high = map(float, limit)
-    if not low <= value <= high:  # not a number fails too
-        raise SpecError(f"{key}={value:g} in '{spec}' is out of bounds: it must lie from {low:g} to {high:g}")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.networks.base import BandNorm, Network, groups, mean_and_peak
-from soundmark.networks.front import bounded, take_settings
-from soundmark.spec import Spec
+from soundmark.networks.front import take_settings
+from soundmark.spec import Spec, bounded
 
 _REDUCTION = 16  # of a map's size on its way through
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.networks.base import BandNorm, Network, groups
-from soundmark.networks.front import bounded, take_settings
-from soundmark.spec import Spec
+from soundmark.networks.front import take_settings
+from soundmark.spec import Spec, bounded
 
 
 class Conv1d(Network):

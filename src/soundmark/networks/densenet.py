@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.networks.base import BandNorm, Network, groups, he_normal, mean_and_peak
-from soundmark.networks.front import bounded, take_settings
+from soundmark.networks.front import take_settings
 from soundmark.networks.resnet import stem
-from soundmark.spec import Spec
+from soundmark.spec import Spec, bounded
 
 BLOCKS: dict[str, tuple[int, ...]] = {"densenet121": (6, 12, 24, 16)}
 """Every network by name, with the number of layers in each of its blocks."""

@@ -19,7 +19,7 @@ from soundmark.errors import SpecError
 from soundmark.frontends import Filterbank, PowerSpectrogram, decibels
 from soundmark.networks.base import Network
 from soundmark.networks.front import Front
-from soundmark.spec import Spec, take
+from soundmark.spec import Spec, bounded, take
 
 _CLOSED = ("hear", "onnx")  # other people's, of which nothing but numbers comes out
 _OF_TRAINING = ("precision", "engine")  # settings of the encoder that training has its own for
@@ -84,8 +84,7 @@ def _listener(spec: Spec) -> tuple[NetworkEncoder, float, bool]:
             )
     given = {key: settings.pop(key) for key in list(settings) if key in ("dropout", "hidden")}
     ours = take(Spec(spec.name, settings=given), {"dropout": 0.0, "hidden": False})
-    if not 0 <= ours["dropout"] < 1:
-        raise SpecError(f"dropout={ours['dropout']:g} in {spec.name!r} is out of bounds: it lies from 0 to below 1")
+    bounded(spec, ours, dropout=(0.0, 0.99))
     encoder = _trainable(Spec(spec.name, spec.view, spec.layer, settings))
     if ours["hidden"] and (encoder.trunk.hidden is None or not encoder.deepest):
         raise SpecError(f"hidden=true in {spec.name!r}: only the MobileNets, whole, have such a layer; leave it out")

@@ -7,7 +7,6 @@ its levels and power become each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from soundmark.audio import WindowPolicy
 from soundmark.errors import SpecError
 from soundmark.frontends import Filterbank, PowerSpectrogram, mel_weights
-from soundmark.spec import Spec, take
+from soundmark.spec import Spec, bounded, take
 
 FLOOR = 1e-5
 """Power added to every band, so that silence is -50 dB and not the depth of rounding noise."""
@@ -130,21 +129,3 @@ def take_settings(spec: Spec, own: dict[str, Any], **defaults: Any) -> tuple[Log
             f"the rate, {given['rate'] / 2:g} Hz"
         )
     return LogMel(**{key: given[key] for key in front}), {key: given[key] for key in own}
-
-
-def bounded(spec: Spec, given: Mapping[str, Any], **limits: tuple[float, float]) -> None:
-    """Refuse settings out of bounds.
-
-    Args:
-        spec: the parsed name, for the message.
-        given: settings by name.
-        limits: the least and the most that a setting may be.
-
-    Raises:
-        SpecError: for the first one that is neither between them nor one of them.
-    """
-    for key, (low, high) in limits.items():
-        if not low <= given[key] <= high:
-            raise SpecError(
-                f"{key}={given[key]} in {spec.name!r} is out of bounds: it must lie from {low:g} to {high:g}"
-            )

@@ -11,8 +11,8 @@ from torch.nn import functional
 from soundmark.audio.waveforms import samples_of
 from soundmark.errors import AudioError, SpecError
 from soundmark.networks.base import BandNorm, Network, groups
-from soundmark.networks.front import bounded, take_settings
-from soundmark.spec import Spec
+from soundmark.networks.front import take_settings
+from soundmark.spec import Spec, bounded
 
 MOST_WEIGHTS = 1 << 28
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soundmark.errors import SpecError
 from soundmark.networks.base import BandNorm, Network, groups, he_normal, mean_and_peak
-from soundmark.networks.front import bounded, take_settings
-from soundmark.spec import Spec
+from soundmark.networks.front import take_settings
+from soundmark.spec import Spec, bounded
 
 BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Every network by name, with the number of blocks in each of its stages."""
@@ -38,9 +37,7 @@ class ResNet(Network):
     def __init__(self, spec: Spec, classes: int) -> None:
         super().__init__()
         self.front, own = take_settings(spec, {"width": 64, "stem": "large", "dropout": 0.0}, bands=128)
-        bounded(spec, own, width=(1, 1024), dropout=(0.0, 0.99))
-        if own["stem"] not in STEMS:
-            raise SpecError(f"stem={own['stem']} in {spec.name!r}: it is {' or '.join(STEMS)}")
+        bounded(spec, own, width=(1, 1024), stem=STEMS, dropout=(0.0, 0.99))
         self.spec, self.sample_rate, self.dropout = str(spec), self.front.sample_rate, own["dropout"]
         self.policy = self.front.policy(frames=8)
         self.norm = BandNorm(self.front.bands)

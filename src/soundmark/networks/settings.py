@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from soundmark.errors import SpecError
-from soundmark.spec import Spec, parse, take, written
+from soundmark.spec import Spec, bounded, parse, take, written
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
@@ -82,7 +82,7 @@ class Training:
         return str(Spec(self.optimiser, settings=said))
 
 
-_BOUNDS: dict[str, tuple[float, float]] = {
+_LIMITS: dict[str, tuple[float, float] | tuple[str, ...]] = {
     "rate": (1e-9, 100.0),
     "head_rate": (0.0, 100.0),
     "layer_decay": (0.01, 1.0),
@@ -99,8 +99,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "smoothing": (0.0, 0.9),
     "crop": (0.0, 600.0),
     "frozen": (0, 100_000),
+    "schedule": SCHEDULES,
+    "fill": ("zero", "loop"),
+    "precision": PRECISIONS,
 }
-_WORDS = {"schedule": SCHEDULES, "fill": ("zero", "loop"), "precision": PRECISIONS}
 
 
 def parse_training(text: str) -> Training:
@@ -113,12 +115,7 @@ def parse_training(text: str) -> Training:
     if spec.name not in OPTIMISERS or spec.view or spec.layer:
         raise SpecError(f"cannot train by {text!r}: write {', '.join(OPTIMISERS)}, with settings as adamw?rate=0.001")
     given = take(spec, {each.name: each.default for each in fields(Training)[1:]})
-    for key, (low, high) in _BOUNDS.items():
-        if not low <= given[key] <= high:  # not a number fails too
-            raise SpecError(f"{key}={given[key]:g} in {text!r} is out of bounds: it must lie from {low:g} to {high:g}")
-    for key, words in _WORDS.items():
-        if given[key] not in words:
-            raise SpecError(f"{key}={given[key]} in {text!r}: it is one of {', '.join(words)}")
+    bounded(spec, given, **_LIMITS)
     if not given["validate"] and (given["patience"] or given["schedule"] == "plateau"):
         raise SpecError(f"{text!r} stops or slows down by clips that are held out: leave validate=false out")
     return Training(spec.name, **given)
