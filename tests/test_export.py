@@ -126,6 +126,37 @@ def test_the_file_holds_standard_operators_and_nothing_of_this_machine(tmp_path:
         assert word.encode() not in content
 
 
+@pytest.mark.parametrize("head", ["logreg", "svm"])
+def test_a_compact_file_is_smaller_and_says_nearly_the_same(head: str, tmp_path: Path) -> None:
+    fitted, clips = learner(head, pooling="mean+std+max+percentiles+dmean+dstd+modulation"), waveforms()
+    sizes, said = [], []
+    for compact in (False, True):
+        path = tmp_path / f"{compact}.onnx"
+        agreed = export.export(fitted, path, metadata=METADATA, waveforms=clips, compact=compact)
+        sizes.append(agreed["bytes"])
+        model = soundmark.load(path)
+        said.append(
+            [np.concatenate([said_of(clip) for clip in clips]) for said_of in (model.embed, model.predict_proba)]
+        )
+        assert model.metadata["check"]["vectors_within"] == (1e-2 if compact else 1e-4)
+    assert sizes[1] < sizes[0]
+    (vectors, probabilities), (other_vectors, other_probabilities) = said
+    assert not np.array_equal(vectors, other_vectors)
+    np.testing.assert_allclose(probabilities, other_probabilities, atol=1e-2)
+
+
+def test_numbers_too_large_for_half_precision_stay_as_they_are() -> None:
+    from onnx import helper, numpy_helper
+
+    large, wide = np.full(2000, 1e6, np.float32), np.arange(2000, dtype=np.float32)
+    graph = helper.make_graph(
+        [], "g", [], [], [numpy_helper.from_array(large, "a"), numpy_helper.from_array(wide, "b")]
+    )
+    export._halve(graph)
+    assert [constant.name for constant in graph.initializer] == ["a", "b.half"]
+    assert [(node.op_type, list(node.output)) for node in graph.node] == [("Cast", ["b"])]
+
+
 def test_a_file_that_disagrees_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted = learner()
     real = export.head_graph

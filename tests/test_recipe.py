@@ -68,7 +68,9 @@ def test_folder_names_differ_by_recipe() -> None:
     assert all(c.isalnum() or c in "._-" for c in QUICK.folder_name)
 
 
-NETWORK = Recipe(task=TASK, network="cnn?width=4", augment="gain+mix", training="adamw?rate=0.01", folds="2")
+NETWORK = Recipe(
+    task=TASK, network="cnn?width=4", augment="gain+mix", training="adamw?rate=0.01", folds="2", teacher="small-cnn"
+)
 
 
 def test_a_file_holds_what_its_kind_of_learner_needs() -> None:

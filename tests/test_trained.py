@@ -150,6 +150,73 @@ def test_a_misspelt_name_is_an_error_at_once(network: str, augment: str, trainin
         made(training, network, augment)
 
 
+@pytest.fixture
+def teacher(tmp_path: Path) -> str:
+    """A recipe of a network that hears otherwise."""
+    file = tmp_path / "teacher.toml"
+    hears = "cnn?rate=16000&window=512&hop=128&bands=32&width=6"
+    file.write_text(Recipe(task=TASK, network=hears, training="adamw?rate=0.02&epochs=3&validate=false").to_toml())
+    return str(file)
+
+
+def test_a_teacher_learns_first_from_the_same_clips(
+    toy: Task, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from soundmark.networks import training
+
+    lessons: list[Any] = []
+    real = training.train
+    monkeypatch.setattr(
+        training, "train", lambda network, lesson, **o: (lessons.append(lesson), real(network, lesson, **o))[1]
+    )
+    (learner,) = candidates_of(replace(RECIPE, teacher=teacher), machine=Machine("cpu"))
+    assert learner.describe()["teacher"] == teacher
+    learner.prepare(toy, strict=False, progress=False)
+    train, _ = sides(toy)
+    learner.fit(train, 0, tmp_path / "kept")
+    first, choose, second, fit = lessons
+    assert choose.watch is not None
+    assert len(first.train) == len(choose.train)  # what the pupil is watched on, the teacher has not heard either
+    assert len(second.train) == len(fit.train) == len(train.clips)
+    assert first.teacher is second.teacher is None
+    for taught in (choose, fit):
+        assert taught.teacher.bank.crop == 1 + 2 * (taught.bank.crop - 1)
+        names = {place: clip for clip, place in taught.teacher.bank.places.items()}
+        ours = {place: clip for clip, place in taught.bank.places.items()}
+        assert [names[i] for i in taught.teacher.train.tolist()] == [ours[i] for i in taught.train.tolist()]
+    told = learner.training()
+    assert told["teacher"]["network"].startswith("cnn?rate=16000&window=512&hop=128")
+    assert (told["teacher"]["epochs"], told["teacher"]["parameters"]) != (told["epochs"], told["parameters"])
+
+
+def test_another_teacher_is_another_question(toy: Task, teacher: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(Path(teacher).read_text().replace("epochs=3", "epochs=2"))
+    (plain,) = candidates_of(RECIPE, machine=Machine("cpu"))
+    found = [plain]
+    for name in (teacher, str(other)):
+        found += candidates_of(replace(RECIPE, teacher=name), machine=Machine("cpu"))
+    for learner in found:
+        learner.prepare(toy, strict=False, progress=False)
+    assert len({learner.fingerprint() for learner in found}) == 3
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"trials": 3, "training": "adamw?rate=0.1..0.2"}, "cannot teach"),
+        ({"training": "adamw?rate=0.1,0.2"}, "cannot teach"),
+        ({"training": "adamw?keep=false"}, "have to hear the same"),
+        ({"augment": "gain?on=waveform"}, "have to hear the same"),
+    ],
+)
+def test_what_cannot_teach_is_refused(tmp_path: Path, entries: dict[str, Any], words: str) -> None:
+    file = tmp_path / "teacher.toml"
+    file.write_text(Recipe(**({"task": TASK, "network": NETWORK} | entries)).to_toml())
+    with pytest.raises(SpecError, match=words):
+        candidates_of(replace(RECIPE, teacher=str(file)), machine=Machine("cpu"))
+
+
 def test_one_class_cannot_be_learnt(toy: Task) -> None:
     learner = made()
     learner.prepare(toy, progress=False)

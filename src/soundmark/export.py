@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from soundmark import heads, model
 from soundmark.audio.waveforms import samples_of
@@ -32,7 +32,10 @@ from soundmark.tuned import Tuned
 
 VECTORS_WITHIN = 1e-4  # relative L2
 PROBABILITIES_WITHIN = 1e-4  # absolute
+COMPACT_WITHIN = 1e-2  # both of these, where weights are kept in half precision
+COMPACT_FROM = 1024  # numbers in a constant that is worth it
 STEP_SHARE = 0.99  # of clips on which trees and k-NN, which are step functions, must agree so closely
+HALF_MAX = 60_000.0  # about the largest number of half precision
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
 
 
@@ -76,6 +79,7 @@ def export(
     *,
     metadata: Mapping[str, Any],
     waveforms: Sequence[np.ndarray],
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Write a fitted learner as a model file, if the file agrees with it.
 
@@ -85,10 +89,12 @@ def export(
         metadata: what the file says of itself: labels, kind, clip_seconds, task, metrics, licence and so on. Format,
             sample rate, window policy and version are added.
         waveforms: clips to check it on, each (samples,) float32 at the learner's sample rate.
+        compact: keep large constants in half precision, so that the file is about half as large; it computes in
+            float32 all the same. It may then differ from the learner by 1e-2 in place of 1e-4.
 
     Returns:
         How far file and learner agree: `clips`; `embedding` (largest relative L2) and `probabilities` (largest
-        difference); `share_of_vectors_within` and `share_within` 1e-4, and `same_label`, as shares of the clips;
+        difference); `share_of_vectors_within` and `share_within` those bounds, and `same_label`, as shares of clips;
         `smooth`; and the file's `bytes`.
 
     Raises:
@@ -102,12 +108,11 @@ def export(
         raise ModelError("a model file is checked on real clips before it is kept: give at least one")
     graph = _traced(learner) if isinstance(learner, Trained) else _joined(_probe(learner))
     said = _metadata(learner, metadata)
-    agreement = _agreement(learner, model.load(_content(graph, said)), waveforms)
-    said["check"] = {
-        "clips": len(waveforms),
-        "vectors_within": VECTORS_WITHIN,
-        "probabilities_within": PROBABILITIES_WITHIN,
-    }
+    bounds = (COMPACT_WITHIN, COMPACT_WITHIN) if compact else (VECTORS_WITHIN, PROBABILITIES_WITHIN)
+    if compact:
+        _halve(graph.graph)
+    agreement = _agreement(learner, model.load(_content(graph, said)), waveforms, *bounds)
+    said["check"] = {"clips": len(waveforms), "vectors_within": bounds[0], "probabilities_within": bounds[1]}
     content = _content(graph, said)
     model.load(content)
     write_bytes(path, content)
@@ -158,6 +163,21 @@ def _assembled(nodes: Sequence[Any], constants: Sequence[Any], widths: Mapping[s
     )
 
 
+def _halve(graph: onnx.GraphProto) -> None:
+    """Keep large constants in half precision, each with an operator that makes it float32 again when it is loaded."""
+    casts = []
+    for constant in graph.initializer:
+        numbers = numpy_helper.to_array(constant)
+        if numbers.dtype != np.float32 or numbers.size < COMPACT_FROM or np.abs(numbers).max() > HALF_MAX:
+            continue
+        name = constant.name
+        constant.CopyFrom(numpy_helper.from_array(numbers.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def finished(graph: str | os.PathLike[str], metadata: Mapping[str, Any]) -> bytes:
     """The content of a model file from a traced network that gives probabilities and embedding itself.
 
@@ -205,7 +225,10 @@ def _content(proto: onnx.ModelProto, metadata: Mapping[str, Any]) -> bytes:
     return content
 
 
-def _agreement(learner: Learner, classifier: model.Classifier, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
+def _agreement(
+    learner: Learner, classifier: model.Classifier, waveforms: Sequence[np.ndarray], vectors_within: float,
+    probabilities_within: float,
+) -> dict[str, Any]:  # fmt: skip
     """Compare file and learner clip by clip.
 
     Raises:
@@ -227,16 +250,16 @@ def _agreement(learner: Learner, classifier: model.Classifier, waveforms: Sequen
     lengths = np.maximum(np.linalg.norm(wanted_vectors, axis=1), 1e-12)
     apart = np.linalg.norm(vectors - wanted_vectors, axis=1) / lengths
     differences = np.abs(got - wanted).max(axis=1)
-    within = differences <= PROBABILITIES_WITHIN
+    within = differences <= probabilities_within
     # Of fewer than a hundred clips, one that falls on the edge of a step is still let pass. A vector is let off its
     # bound by as few clips, and by no more than tenfold: between pure tones lies nothing but rounding noise.
     few = max(1, int((1 - STEP_SHARE) * len(waveforms)))
-    near = apart <= VECTORS_WITHIN
-    if (~near).sum() > few or not apart.max() <= 10 * VECTORS_WITHIN or (~within).sum() > (0 if smooth else few):
+    near = apart <= vectors_within
+    if (~near).sum() > few or not apart.max() <= 10 * vectors_within or (~within).sum() > (0 if smooth else few):
         raise ModelError(
             f"the model file does not agree with the learner, so it was not written: on {len(waveforms)} clips vectors "
             f"differ by up to {apart.max():.1e} (relative) and probabilities by up to {differences.max():.1e}; "
-            f"{(~(within & near)).sum()} clips are beyond {PROBABILITIES_WITHIN:g}. Synthetic sounds, with nothing but "
+            f"{(~(within & near)).sum()} clips are beyond {probabilities_within:g}. Synthetic sounds, with nothing but "
             "rounding noise beside pure tones, need an encoder in double precision, such as logmel?precise=true"
         )
     return {

@@ -18,7 +18,10 @@ from soundmark.results import RECIPE
 from soundmark.splits import INNER_FOLDS
 
 PROBE, NETWORK = ("encoder", "pooling", "head"), ("network", "augment", "training")
-"""Entries of the two kinds of learner."""
+"""Entries of the two kinds of learner: names in the grammar."""
+
+OF_NETWORKS = (*NETWORK, "teacher")
+"""All that only networks have a use for."""
 
 
 def shipped() -> dict[str, str]:
@@ -42,6 +45,7 @@ class Recipe:
             among which every fold chooses on its own training side.
         network, augment, training: in place of those three, a network that is trained end to end; names in the
             grammar, with candidates likewise.
+        teacher: a recipe of another network, if any, that is trained on the same clips first and then teaches this one.
         folds: the rounds of the protocol to measure, by name and separated by commas; all of them if empty.
         trials: of settings within the ranges (`rate=0.0001..0.01`) that names may hold; see `soundmark.tuned`.
         seed: of heads, networks and inner splits.
@@ -57,6 +61,7 @@ class Recipe:
     network: str = ""
     augment: str = ""
     training: str = "adamw"
+    teacher: str = ""
     folds: str = ""
     trials: int = 0
     seed: int = 0
@@ -66,9 +71,11 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as TOML, without what its kind of learner has no use for."""
-        unused = PROBE if self.network else NETWORK
+        unused = PROBE if self.network else OF_NETWORKS
         said = {key: value for key, value in asdict(self).items() if key not in unused}
-        return tomli_w.dumps({key: value for key, value in said.items() if value or key not in ("folds", "trials")})
+        return tomli_w.dumps(
+            {key: value for key, value in said.items() if value or key not in ("folds", "trials", "teacher")}
+        )
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -107,7 +114,7 @@ class Recipe:
         said = {key for key, value in content.items() if value != known[key].default}
         if used := [key for key in PROBE if recipe.network and key in said]:
             raise SpecError(f"{name} has both a network and {', '.join(used)}: a network needs none of these")
-        if used := [key for key in NETWORK[1:] if not recipe.network and key in said]:
+        if used := [key for key in OF_NETWORKS[1:] if not recipe.network and key in said]:
             raise SpecError(f"{name} has {', '.join(used)} and no network: name one, such as cnn")
         if recipe.trials < 0:
             raise SpecError(f"{name}: trials should be 0 or more, not {recipe.trials}")

@@ -34,8 +34,8 @@ CHECK_CLIPS = 200  # clips on which the model file is held against the learner; 
 
 
 def run(
-    recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, page: bool = True, progress: bool = True,
-    machine: Machine | None = None, track: Sequence[str] = (),
+    recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, compact: bool = False, page: bool = True,
+    progress: bool = True, machine: Machine | None = None, track: Sequence[str] = (),
 ) -> results.Run:  # fmt: skip
     """Measure by the protocol, then fit on everything and write the model file and the report.
 
@@ -43,6 +43,7 @@ def run(
         recipe: what to measure.
         folder: the run's folder. If it holds the same recipe, finished folds are taken from it.
         model: fit on all clips and write `model.onnx`.
+        compact: with its weights in half precision; see `soundmark.export.export`.
         page: write `report.html` and the figures.
         progress: show bars on a terminal.
         machine: what networks are trained on.
@@ -82,7 +83,7 @@ def run(
     write_json(place / "metrics.json", summary)  # the measurement stands, whatever becomes of the model
     if model:
         summary["model"] = write_model(
-            measured.task, learners, recipe, place / "model.onnx", summary, measured.predictions
+            measured.task, learners, recipe, place / "model.onnx", summary, measured.predictions, compact=compact
         )
         write_json(place / "metrics.json", summary)
     if page:
@@ -92,7 +93,7 @@ def run(
 
 def write_model(
     task: Task, learners: Sequence[Learner], recipe: Recipe, path: Path, summary: dict[str, Any],
-    predictions: results.Predictions,
+    predictions: results.Predictions, *, compact: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Choose among the candidates on all clips, refit the winner on all of them, and write the model file.
 
@@ -137,7 +138,7 @@ def write_model(
         "learner": dict(winner.describe()),
         "pretrained": weights.provenance([winner.describe().get("encoder") or winner.describe()["network"]]),
     }
-    check = export.export(winner, path, metadata=metadata, waveforms=clips)
+    check = export.export(winner, path, metadata=metadata, waveforms=clips, compact=compact)
     if recipe.trials:
         write_text(path.with_name(TUNED), _tuned(recipe, winner))
     shutil.rmtree(kept, ignore_errors=True)

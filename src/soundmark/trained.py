@@ -19,7 +19,7 @@ import torch
 from soundmark import networks
 from soundmark.audio import WindowPolicy
 from soundmark.environment import environment
-from soundmark.errors import SoundmarkError
+from soundmark.errors import SoundmarkError, SpecError
 from soundmark.files import data_digest
 from soundmark.networks import augment, tracking
 from soundmark.networks.bank import Bank, bank
@@ -32,7 +32,7 @@ from soundmark.tasks import show
 from soundmark.tasks.base import Clip, Task
 
 if TYPE_CHECKING:
-    from soundmark.networks.lesson import Course, Lesson
+    from soundmark.networks.lesson import Course, Lesson, Teacher
 
 VALIDATION_FOLDS = 5  # one of them is held out to find the number of epochs
 
@@ -47,6 +47,9 @@ class Trained:
         track: `mlflow`, `tensorboard`: who else is told of every epoch.
         banks: clips in memory, which candidates that hear alike share.
         progress: show bars on a terminal.
+        teacher: a learner of another network, if any, that is trained first, on the very same clips, and then asked in
+            every step what it takes the clips for, mixed and changed as they are.
+        teacher_name: the recipe of that.
         network: with its weights, after `fit`.
         classes: after `fit`.
         told: after `fit`; see `Learner.training`.
@@ -59,6 +62,8 @@ class Trained:
     track: tuple[str, ...] = ()
     banks: dict[str, Bank] = field(default_factory=dict, repr=False)
     progress: bool = True
+    teacher: Trained | None = None
+    teacher_name: str = ""
     network: networks.Network | None = field(init=False, default=None, repr=False)
     classes: tuple[str, ...] = field(init=False, default=())
     told: dict[str, Any] = field(init=False, default_factory=dict, repr=False)
@@ -72,10 +77,21 @@ class Trained:
         self.machine.first()
         tracking.check(self.track)
         self.key = ""
+        if self.teacher is not None and not (self.keeps and self.teacher.keeps):
+            raise SpecError(
+                f"{self.network_name} cannot be taught by {self.teacher_name}: they have to hear the same, so both "
+                "need spectrograms that can be kept (no keep=false, no on=waveform)"
+            )
 
     def describe(self) -> Mapping[str, str]:
         """See `Learner.describe`."""
-        return {"network": self.network_name, "augment": self.augment_name, "training": self.training_name}
+        said = {"network": self.network_name, "augment": self.augment_name, "training": self.training_name}
+        return said | ({"teacher": self.teacher_name} if self.teacher else {})
+
+    @property
+    def keeps(self) -> bool:
+        """Whether clips are kept as spectrograms; else they are waveforms, heard anew in every step."""
+        return self.how.keep and self.blank.front is not None and not self.augment.needs_waveforms
 
     @property
     def exportable(self) -> bool:
@@ -104,23 +120,26 @@ class Trained:
             crop = self.how.crop or _median_seconds(task)
             policy = replace(policy, min_seconds=max(policy.min_seconds, crop))
         policy = replace(policy, fill="loop" if self.how.fill == "loop" else "zero")
-        keep = self.how.keep and front is not None and not self.augment.needs_waveforms
+        keep = self.keeps
         heard = f"{front.key if front and keep else f'waveforms at {self.sample_rate} Hz'} | {policy}"
         self.key = f"{task.full_name} | {heard}"
         if self.key not in self.banks:
             self.banks[self.key] = bank(
                 task, front, self.sample_rate, policy, keep=keep, strict=strict, progress=progress
             )
-        return self.bank.bad
+        bad = self.teacher.prepare(task, strict=strict, progress=progress) if self.teacher else {}
+        return bad | self.bank.bad
 
     def fingerprint(self) -> str:
-        """See `Learner.fingerprint`: of the files, and of how they are heard."""
-        return f"{self.bank.digest} {self.key}"
+        """See `Learner.fingerprint`: of the files, of how they are heard, and of who teaches."""
+        taught = f" {dict(self.teacher.describe())} {self.teacher.fingerprint()}" if self.teacher else ""
+        return f"{self.bank.digest} {self.key}{taught}"
 
     def fresh(self) -> Trained:
         """See `Learner.fresh`."""
         other = copy.copy(self)
         other.network, other.told = None, {}
+        other.teacher = self.teacher.fresh() if self.teacher else None
         return other
 
     def fit(self, task: Task, seed: int, place: Path | None = None, course: Course | None = None) -> None:
@@ -143,6 +162,7 @@ class Trained:
             if self.how.validate:
                 rates = course.rates if self.how.schedule == "plateau" else ()
                 whole = replace(whole, epochs=course.best, span=course.best, rates=rates)
+        whole = replace(whole, teacher=self._teaching(task, seed, place))
         self.network, course = self._trained(whole, task, seed, place, "fit")
         rows += [{"stage": "fit", **row} for row in course.rows]
         self.classes = task.classes
@@ -155,6 +175,7 @@ class Trained:
             "device": self.machine.name(),
             "precision": self.how.precision,
             "seconds": round(sum(row["seconds"] for row in rows), 2),
+            **({"teacher": self._told_by_teacher()} if self.teacher else {}),
             "seconds_per_epoch": round(float(np.median([row["seconds"] for row in course.rows])), 3),
             "commit": made["commit"],
             "torch": made["packages"].get("torch"),
@@ -180,6 +201,7 @@ class Trained:
             train=whole.train[inner],
             targets=whole.targets[inner],
             watch=(whole.train[outer], whole.targets[outer]),
+            teacher=self._teaching(task.subset(train), seed, place / "choose" if place else None),
         )
         _, course = self._trained(lesson, task, seed, place, "choose", told)
         return course
@@ -195,6 +217,27 @@ class Trained:
             self.bank, self.bank.positions(task.clips), targets, len(task.classes), self.how, self.augment, seed
         )
 
+    def _teaching(self, task: Task, seed: int, place: Path | None) -> Teacher | None:
+        """The teacher after it has learnt from these clips, and from no others."""
+        if self.teacher is None:
+            return None
+        from soundmark.networks.lesson import Teacher
+
+        self.teacher.fit(task, seed, place / "teacher" if place else None)
+        assert self.teacher.network is not None
+        theirs, front, other = self.teacher.bank, self.blank.front, self.teacher.blank.front
+        assert front is not None
+        assert other is not None
+        rows = 1 + round((self.bank.crop - 1) * other.frames_per_second / front.frames_per_second)
+        heard = replace(theirs, crop=min(rows, int(theirs.lengths.min())))
+        return Teacher(self.teacher.network, heard, theirs.positions(task.clips))
+
+    def _told_by_teacher(self) -> dict[str, Any]:
+        """Who taught and what that took, without every epoch of it."""
+        assert self.teacher is not None
+        kept = ("parameters", "epochs", "seconds")
+        return dict(self.teacher.describe()) | {name: self.teacher.told[name] for name in kept}
+
     def _trained(
         self, lesson: Lesson, task: Task, seed: int, place: Path | None, stage: str,
         told: Callable[[dict[str, Any]], bool] | None = None,
@@ -205,6 +248,7 @@ class Trained:
         asked = [
             dict(self.describe()), seed, stage, self.bank.digest, lesson.train.tolist(), lesson.targets.tolist(),
             task.classes, lesson.epochs, lesson.span, list(lesson.rates),
+            *([dict(self.teacher.describe()), self.teacher.bank.digest] if self.teacher else []),
         ]  # fmt: skip
         identity = data_digest(asked)
         with torch.random.fork_rng(devices=[]):
@@ -249,12 +293,13 @@ class Trained:
 
 
 def trained(
-    network: str, augment: str, training: str, *, machine: Machine, track: Sequence[str] = (), progress: bool = True
-) -> list[Trained]:
+    network: str, augment: str, training: str, *, machine: Machine, track: Sequence[str] = (), progress: bool = True,
+    teacher: Trained | None = None, teacher_name: str = "",
+) -> list[Trained]:  # fmt: skip
     """Every candidate the three names stand for; a setting with several values makes several."""
     banks: dict[str, Bank] = {}
     return [
-        Trained(n, a, t, machine, tuple(track), banks, progress)
+        Trained(n, a, t, machine, tuple(track), banks, progress, teacher, teacher_name)
         for n in candidates(network)
         for a in (candidates(augment) if augment else [""])
         for t in candidates(training)

@@ -182,6 +182,8 @@ class Tuned:
                 self.track,
                 self.banks,
                 self.progress,
+                teacher_of(self.recipe, self.machine, self.banks),
+                self.recipe.teacher,
             )
         key = names["encoder"], names["pooling"]
         if key not in self.heard:
@@ -285,8 +287,31 @@ def candidates_of(recipe: Recipe, *, machine: Machine | None = None, track: Sequ
     if opened := [text for text in names.values() if text and is_open(text)]:
         raise SpecError(f"{opened[0]} holds a range: find the best of it with soundmark tune, or say how many --trials")
     if recipe.network:
-        return list(trained(recipe.network, recipe.augment, recipe.training, machine=machine, track=track))
+        return list(
+            trained(
+                recipe.network, recipe.augment, recipe.training,
+                machine=machine, track=track, teacher=teacher_of(recipe, machine), teacher_name=recipe.teacher,
+            )
+        )  # fmt: skip
     return list(probes(recipe.encoder, recipe.pooling, recipe.head))
+
+
+def teacher_of(recipe: Recipe, machine: Machine, banks: dict[str, Bank] | None = None) -> Trained | None:
+    """The network that a recipe's `teacher` describes, untrained.
+
+    Raises:
+        SpecError: if that is no recipe, or one of something else than one network.
+    """
+    if not recipe.teacher:
+        return None
+    asked = Recipe.read(recipe.teacher)
+    names = _names(asked)
+    alone = all(len(corners(text)) == 1 for text in names.values() if text)
+    if not asked.network or asked.trials or asked.teacher or not alone:
+        raise SpecError(f"the recipe {recipe.teacher} cannot teach: a teacher is one network, with nothing to find")
+    return Trained(
+        names["network"], names["augment"], names["training"], machine, banks=banks if banks is not None else {}
+    )
 
 
 def _names(recipe: Recipe) -> dict[str, str]:

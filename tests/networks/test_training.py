@@ -20,7 +20,7 @@ from soundmark.audio import WindowPolicy
 from soundmark.errors import SoundmarkError
 from soundmark.networks import augment
 from soundmark.networks.bank import Bank
-from soundmark.networks.lesson import Lesson
+from soundmark.networks.lesson import Lesson, Teacher
 from soundmark.networks.listening import probabilities
 from soundmark.networks.machine import Machine
 from soundmark.networks.settings import parse_training
@@ -183,6 +183,58 @@ def test_the_head_begins_at_its_full_rate_and_the_schedule_after_it() -> None:
     assert rates[:2] == [0.1, 0.1]
     assert rates[2] > rates[-1]
     assert rates[-1] < 0.05
+
+
+def teacher_like(lesson: Lesson, network: networks.Network) -> Teacher:
+    return Teacher(network.eval(), lesson.bank, lesson.train)
+
+
+def test_a_teacher_hears_what_the_pupil_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Tensor] = []
+    real = networks.cnn.Cnn.vectors
+    monkeypatch.setattr(networks.cnn.Cnn, "vectors", lambda self, maps: (heard.append(maps), real(self, maps))[1])
+    lesson = lesson_of("adamw?epochs=1&batch=6&taught=0.5", augmented="gain+shift+stretch+mix", watch=False)
+    run(replace(lesson, bank=replace(lesson.bank, crop=20), teacher=None))
+    alone = list(heard)
+    heard.clear()
+    cut = replace(lesson, bank=replace(lesson.bank, crop=20))
+    run(replace(cut, teacher=teacher_like(cut, fresh())))
+    assert len(heard) == 2 * len(alone)
+    for theirs, ours, before in zip(heard[::2], heard[1::2], alone, strict=True):
+        assert torch.equal(theirs, ours)  # the teacher is asked first
+        assert torch.equal(ours, before)  # and changes nothing of what is drawn
+
+
+def test_the_teachers_word_counts_as_much_as_asked() -> None:
+    lesson = lesson_of("sgd?epochs=3&batch=6&rate=0.5&taught=0", watch=False)
+    plain, _ = run(lesson)
+    ignored, _ = run(replace(lesson, teacher=teacher_like(lesson, fresh())))
+    assert torch.equal(weights(plain), weights(ignored))
+    wrong = fresh()
+    with torch.no_grad():  # one that takes every clip for the last class
+        wrong.head.weight.zero_()
+        wrong.head.bias.copy_(torch.tensor([-50.0, -50.0, 50.0]))
+    all_of_it = replace(lesson, training=parse_training("adamw?epochs=8&batch=6&rate=0.05&taught=1"))
+    misled, _ = run(replace(all_of_it, teacher=teacher_like(lesson, wrong)))
+    said = probabilities(misled, lesson.bank, lesson.train, machine=CPU)
+    assert (said.argmax(1) == 2).all()
+
+
+def test_a_teacher_of_other_ears_hears_the_same_moments() -> None:
+    """Twice the frames: the pupil's frame f is the teacher's 2f, whatever was cut out."""
+    bank, targets = bank_of(clips=6)
+    ticks = torch.arange(FRAMES).float().repeat(6)[:, None]
+    pupil = replace(bank, values=ticks, crop=10)
+    double = replace(
+        pupil, values=torch.arange(2 * FRAMES).float().repeat(6)[:, None], starts=2 * bank.starts,
+        lengths=2 * bank.lengths, crop=19,
+    )  # fmt: skip
+    positions = torch.arange(len(targets))
+    for seed in range(20):
+        ours, theirs = (
+            each.crops(positions, torch.Generator().manual_seed(seed), torch.device("cpu")) for each in (pupil, double)
+        )
+        assert (2 * ours[:, 0] - theirs[:, 0]).abs().max() <= 2
 
 
 def test_rates_fall_with_depth_and_the_head_has_its_own() -> None:

@@ -31,6 +31,11 @@ def add_training(options: argparse.ArgumentParser) -> None:
     options.add_argument("--network", metavar="N", help="in place of encoder and head: a network trained end to end")
     options.add_argument("--augment", metavar="A", help="what is done to its clips, joined with + (default: nothing)")
     options.add_argument("--training", metavar="T", help="optimiser with settings, adamw?rate=0.001 (default: adamw)")
+    options.add_argument(
+        "--teacher",
+        metavar="R",
+        help="recipe of a network that learns first, on the same clips, and teaches this one",
+    )
     options.add_argument("--folds", metavar="F", help="measure only these folds, separated by commas")
     options.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what networks are trained on"

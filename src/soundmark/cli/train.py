@@ -51,6 +51,9 @@ def declare(options: argparse.ArgumentParser) -> None:
     options.add_argument("--strict", action="store_true", default=None, help="stop at a clip that cannot be read")
     options.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/NAME)")
     options.add_argument("--no-model", action="store_true", help="measure only: do not fit on everything")
+    options.add_argument(
+        "--compact", action="store_true", help="keep the model file's weights in half precision: half the size"
+    )
     options.add_argument("--no-report", action="store_true", help="do not write the page and figures")
 
 
@@ -79,8 +82,9 @@ def measured(args: argparse.Namespace, recipe: Recipe) -> tuple[Path, Run]:
 
     folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
     done = runs.run(
-        recipe, folder, model=not args.no_model, page=not args.no_report, machine=machine_of(args), track=args.track
-    )
+        recipe, folder, model=not args.no_model, compact=args.compact, page=not args.no_report,
+        machine=machine_of(args), track=args.track,
+    )  # fmt: skip
     return folder, done
 
 
@@ -95,13 +99,13 @@ def asked(args: argparse.Namespace) -> Recipe:
     from dataclasses import asdict, fields
 
     from soundmark.errors import SpecError
-    from soundmark.recipe import NETWORK, PROBE, Recipe
+    from soundmark.recipe import OF_NETWORKS, PROBE, Recipe
 
     names = [each.name for each in fields(Recipe)]
     given = {key: getattr(args, key) for key in names if getattr(args, key, None) is not None}
     if args.recipe:
         known = asdict(Recipe.read(args.recipe))
-        other = PROBE if given.get("network") else NETWORK if set(PROBE) & given.keys() else ()
+        other = PROBE if given.get("network") else OF_NETWORKS if set(PROBE) & given.keys() else ()
         given = {key: value for key, value in known.items() if key not in other} | given
     if not given.get("network"):
         given["encoder"] = with_engine(given.get("encoder", Recipe.encoder), args)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from soundmark.encoders import ADAPTERS, ENCODERS
 from soundmark.encoders.weights import CHECKPOINTS
-from soundmark.networks import cnn, conv1d, densenet, mlp, resnet
+from soundmark.networks import cnn, conv1d, densenet, mark1, mlp, resnet
 from soundmark.networks.base import Network
 from soundmark.networks.finetuned import Finetuned
 from soundmark.spec import Spec, lookup, parse
@@ -19,6 +19,7 @@ NETWORKS: dict[str, Callable[[Spec, int], Network]] = {
     "cnn": cnn.Cnn,
     "conv1d": conv1d.Conv1d,
     **dict.fromkeys(densenet.BLOCKS, densenet.DenseNet),
+    "mark1": mark1.Mark1,
     "mlp": mlp.Mlp,
     **dict.fromkeys(resnet.BLOCKS, resnet.ResNet),
 }

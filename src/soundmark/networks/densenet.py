@@ -45,7 +45,7 @@ class DenseNet(Network):
         self.norm = BandNorm(self.front.bands)
         growth: int = own["growth"]
         channels = 2 * growth
-        self.stem = stem(channels, large=True)
+        self.stem = stem(channels, size=7, stride=2, pooled=True)
         self.blocks = nn.ModuleList()
         for place, count in enumerate(BLOCKS[spec.name]):
             block = nn.Sequential()

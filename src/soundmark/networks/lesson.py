@@ -11,6 +11,7 @@ from torch import Tensor
 
 from soundmark.networks.augment import Augment
 from soundmark.networks.bank import Bank
+from soundmark.networks.base import Network
 from soundmark.networks.settings import Training
 
 
@@ -57,6 +58,21 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A trained network that tells of every clip, as it is heard in a step, what it takes it for.
+
+    Attributes:
+        network: it has learnt from no clip that the lesson's result is measured on.
+        bank: the clips as it hears them, cut to the length of the lesson's.
+        train: (n,) their positions there, in the order of the lesson's.
+    """
+
+    network: Network
+    bank: Bank
+    train: Tensor
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What one training is given.
 
@@ -74,6 +90,7 @@ class Lesson:
         rates: factors to follow, in place of a plateau schedule's own.
         title: for the progress bar.
         identity: a digest of the question; a checkpoint of another one is not taken up.
+        teacher: who is asked beside the labels, if anybody.
     """
 
     bank: Bank
@@ -89,6 +106,7 @@ class Lesson:
     rates: Sequence[float] = ()
     title: str = ""
     identity: str = ""
+    teacher: Teacher | None = None
 
     @property
     def length(self) -> int:

@@ -42,7 +42,7 @@ class ResNet(Network):
         self.policy = self.front.policy(frames=8)
         self.norm = BandNorm(self.front.bands)
         width = own["width"]
-        self.stem = stem(width, large=own["stem"] == "large")
+        self.stem = stem(width, size=7, stride=2, pooled=True) if own["stem"] == "large" else stem(width)
         self.stages, inputs = nn.ModuleList(), width
         for place, count in enumerate(BLOCKS[spec.name]):
             outputs = width << place
@@ -80,10 +80,10 @@ class Block(nn.Module):
         return functional.relu(self.residual(maps) + self.shortcut(maps), inplace=True)
 
 
-def stem(width: int, *, large: bool) -> nn.Sequential:
-    """One channel to `width`, at a quarter of the size if large."""
-    normed = _normed(1, width, 7 if large else 3, 2 if large else 1)
-    return nn.Sequential(*normed, nn.ReLU(inplace=True), *([nn.MaxPool2d(3, 2, 1)] if large else []))
+def stem(width: int, *, size: int = 3, stride: int = 1, pooled: bool = False) -> nn.Sequential:
+    """One channel to `width`, by a kernel of `size`; `pooled` halves the map once more."""
+    normed = _normed(1, width, size, stride)
+    return nn.Sequential(*normed, nn.ReLU(inplace=True), *([nn.MaxPool2d(3, 2, 1)] if pooled else []))
 
 
 def _normed(inputs: int, outputs: int, size: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -40,6 +40,7 @@ class Training:
         crop: seconds of a clip seen in a step, anywhere in it; 0 takes the task's median length. Shorter clips are
             filled up to it, in training and ever after.
         fill: what they are filled with: silence (`zero`) or themselves (`loop`).
+        taught: share of every label that is a teacher's word, where there is one.
         frozen: epochs at the beginning in which only the head learns, at its full rate; `schedule` begins after them.
         precision: of the layers between front end and logits; `bf16` is mixed, its weights remain float32.
         channels_last: keep maps with channels last in memory.
@@ -66,6 +67,7 @@ class Training:
     balance: bool = False
     crop: float = 0.0
     fill: str = "zero"
+    taught: float = 0.7
     frozen: int = 0
     precision: str = "float32"
     channels_last: bool = True
@@ -98,6 +100,7 @@ _LIMITS: dict[str, tuple[float, float] | tuple[str, ...]] = {
     "clip": (0.0, 1e9),
     "smoothing": (0.0, 0.9),
     "crop": (0.0, 600.0),
+    "taught": (0.0, 1.0),
     "frozen": (0, 100_000),
     "schedule": SCHEDULES,
     "fill": ("zero", "loop"),

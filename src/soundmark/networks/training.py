@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from soundmark.errors import SoundmarkError
 from soundmark.files import atomic_path
 from soundmark.networks.bank import Bank
 from soundmark.networks.base import Network
-from soundmark.networks.lesson import Course, Lesson
+from soundmark.networks.lesson import Course, Lesson, Teacher
 from soundmark.networks.listening import logits_of
 from soundmark.networks.machine import Machine
 from soundmark.networks.optimisers import average, class_weights, optimiser
@@ -55,6 +56,7 @@ class _Loop(pl.LightningModule):
         self.averaged = copy.deepcopy(network).requires_grad_(False) if lesson.training.ema else None
         self.lesson, self.course = lesson, Course()
         self.bank: Bank | None = None
+        self.teacher: Teacher | None = None
         self.plateau = Plateau(lesson.training)
         self.ratio = 1.0  # of the learning rates, in a plateau schedule
         self.register_buffer("class_weights", class_weights(lesson), persistent=False)
@@ -101,6 +103,12 @@ class _Loop(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Take the clips to the device, and show how far it is."""
         self.bank = self.lesson.bank.on(self.device)
+        if self.lesson.teacher is not None:
+            self.teacher = replace(
+                self.lesson.teacher,
+                network=self.lesson.teacher.network.to(self.device).eval(),
+                bank=self.lesson.teacher.bank.on(self.device),
+            )
         if self.trainer.is_global_zero:
             self.bar = tqdm(
                 total=self.trainer.max_epochs, initial=len(self.course.rows), desc=self.lesson.title, unit="epoch",
@@ -149,10 +157,11 @@ class _Loop(pl.LightningModule):
         """Loss of one batch."""
         place = self.order.tensor_split(self.steps)[batch][self.global_rank :: self.trainer.world_size]
         assert self.bank is not None
-        heard = self.bank.crops(self.lesson.train[place], self.rng, self.device)
         labels = functional.one_hot(self.lesson.targets[place], self.lesson.classes).float().to(self.device)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            heard, labels = self._augmented(heard, labels)
+        before = self.rng.get_state()
+        heard, labels = self._drawn(self.network, self.bank, self.lesson.train[place], labels, self.rng)
+        if self.teacher is not None:
+            labels = labels.lerp(self._taught(self.teacher, place, labels, before), self.lesson.training.taught)
         frozen = self.current_epoch < self.lesson.training.frozen
         if frozen:
             self.network.eval()  # its batch norms too stay as they are
@@ -169,13 +178,31 @@ class _Loop(pl.LightningModule):
         self.sums[0] += torch.stack([loss.detach() * len(labels), right, right.new_tensor(len(labels))])
         return loss
 
-    def _augmented(self, heard: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        augment, front = self.lesson.augment, self.network.front
-        if self.bank is not None and self.bank.values.dim() == 1:
-            heard = self.network.hear(augment.on_waveforms(heard, self.network.sample_rate, self.rng))
-        if front is not None:
-            heard = augment.on_levels(heard, front, self.rng)
-        return augment.mixed(heard, labels, front, self.rng)
+    @torch.no_grad()
+    def _drawn(
+        self, network: Network, bank: Bank, positions: Tensor, labels: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """What a network hears of some clips in a step, and the labels of that."""
+        augment, front = self.lesson.augment, network.front
+        heard = bank.crops(positions, rng, self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            if bank.values.dim() == 1:
+                heard = network.hear(augment.on_waveforms(heard, network.sample_rate, rng))
+            if front is not None:
+                heard = augment.on_levels(heard, front, rng)
+            return augment.mixed(heard, labels, front, rng)
+
+    @torch.no_grad()
+    def _taught(self, teacher: Teacher, place: Tensor, labels: Tensor, before: Tensor) -> Tensor:
+        """Probabilities that the teacher gives to what the network hears, through ears of its own.
+
+        From the same random numbers the same stretches, changes and mixtures come, whatever hears them.
+        """
+        rng = torch.Generator()
+        rng.set_state(before)
+        heard, _ = self._drawn(teacher.network, teacher.bank, teacher.train[place], labels, rng)
+        said: Tensor = teacher.network.head(teacher.network.vectors(heard)).float().softmax(1)
+        return said
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
         """Move the average."""
