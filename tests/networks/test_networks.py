@@ -24,6 +24,8 @@ SMALL = [
     "cnn?bands=16&width=3",
     "conv1d?bands=16&kernel=4&width=6",
     "densenet121?bands=32&growth=3",
+    "mark1?bands=16&width=3",
+    "mark1?bands=16&blocks=2&width=2",
     "mlp?bands=16&hidden=8&seconds=0.4",
     "resnet18?bands=16&width=3",
     "resnet18?bands=16&stem=small&width=3",
@@ -80,6 +82,11 @@ def test_five_seconds_are_128_bands_and_431_frames(name):
     network = build(name, 2)
     assert network.sample_rate == 22_050
     assert network.hear(torch.zeros(1, 110_250)).shape == (1, 431, 128)
+
+
+@pytest.mark.parametrize(("name", "most"), [("mark1", 1_500_000), ("mark1?width=10", 150_000)])
+def test_our_own_is_small(name, most):
+    assert sum(each.numel() for each in build(name, 50).parameters()) <= most
 
 
 def test_a_network_of_one_length_says_so():

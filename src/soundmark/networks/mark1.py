@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundmark.networks.base import BandNorm, Network, groups, he_normal, mean_and_peak
-from soundmark.networks.front import bounded, take_settings
+from soundmark.networks.front import take_settings
 from soundmark.networks.resnet import Block, stem
-from soundmark.spec import Spec
+from soundmark.spec import Spec, bounded
 
 _REDUCTION = 16  # of a map's size on its way through
 
