@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from soundmark.errors import SpecError, TaskError
 from soundmark.learners import Probe
 from soundmark.recipe import Recipe
 from soundmark.tasks.base import Clip, Task, fold_rounds
+from soundmark.trained import Trained
 
 ENCODER = "logmel?rate=16000&window=512&hop=256&bands=16&precise=true"
 
@@ -88,6 +90,36 @@ def test_nothing_of_the_left_out_classes_nor_of_the_test_side_is_learnt() -> Non
         inner = asked not in tests
         assert any(not trained & test and (not inner or not asked & test) for test in tests)
         assert not inner or {clip.label for clip in asked} <= labels, "thresholds are taken from known classes"
+
+
+def test_a_network_is_trained_once_for_each_part(
+    toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log: list[Task] = []
+    real = Trained.fit
+    monkeypatch.setattr(Trained, "fit", lambda self, task, *rest: (log.append(task), real(self, task, *rest))[1])
+    out = tmp_path / "unknown.json"
+    words = ["unknown", toy.name, "--network", "cnn?rate=16000&window=512&hop=256&bands=16&width=4"]
+    words += ["--training", "adamw?epochs=2&batch=20&validate=false", "--device", "cpu", "--parts", "3", "-o", str(out)]
+    assert cli.main(words) == 0
+    found = json.loads(out.read_text("utf-8"))
+    assert f"AUROC {found['scores']['nearness']['auroc']['value']:.3f}" in capsys.readouterr().out
+    assert len(log) == len(found["parts"]) == 3
+    for task, part, each in zip(log, found["parts"], toy.rounds, strict=False):
+        assert {clip.label for clip in task.clips} == set(toy.classes) - set(part)
+        assert not set(task.clips) & {toy.clips[i] for i in each.test}
+        side = {toy.clips[i] for i in each.train if toy.clips[i].label not in part}
+        assert set(task.clips) < side  # some of them tell the threshold
+    assert shlex.split(found["command"]) == [
+        "soundmark",
+        *words[:4],
+        *words[4:6],
+        *words[8:10],
+        "--accepted",
+        "0.95",
+        *words[10:],
+    ]
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_three_classes_leave_two_to_learn() -> None:

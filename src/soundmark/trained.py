@@ -279,6 +279,13 @@ class Trained:
         assert self.network is not None
         return probabilities(self.network, self.bank, self.bank.positions(task.clips), machine=self.machine)
 
+    def vectors(self, task: Task) -> np.ndarray:
+        """(clips, dim) float32 of a task that was prepared, or of a part of it, after `fit`."""
+        from soundmark.networks import listening
+
+        assert self.network is not None
+        return listening.vectors(self.network, self.bank, self.bank.positions(task.clips), machine=self.machine)
+
     def graph(self) -> torch.nn.Module:
         """Waveforms to probabilities and embedding, for the model file."""
         assert self.network is not None

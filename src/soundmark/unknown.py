@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from soundmark.intervals import RESAMPLES, bounds, cluster_weights, interval_of,
 from soundmark.learners import Probe
 from soundmark.splits import INNER_FOLDS, inner_splits
 from soundmark.tasks.base import Clip, Task, check_groups
+from soundmark.trained import Trained
 
 PARTS = 5
 SCORES = ("probability", "nearness")
@@ -40,7 +42,7 @@ class _Tested:
 
 def measure(
     task: Task,
-    learner: Probe,
+    learner: Probe | Trained,
     *,
     parts: int = PARTS,
     accepted: float = ACCEPTED,
@@ -48,6 +50,7 @@ def measure(
     inner_folds: int = INNER_FOLDS,
     resamples: int = RESAMPLES,
     progress: bool = True,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Divide the classes into parts; for each part and round, train without its classes, and test on all of them.
 
@@ -59,13 +62,16 @@ def measure(
 
     Args:
         task: clips and rounds, of three classes or more.
-        learner: encoder, pooling and head.
+        learner: encoder, pooling and head; or a network, which takes long to train: then each part is left out in one
+            round only, another one for each, and a network learns from what is left of a training side when an inner
+            fold is held out for the threshold.
         parts: disjoint sets of classes, drawn by the seed, that together are all; each is left out once.
         accepted: share of known clips that shall be accepted.
         seed: of the parts, the head and the inner splits.
         inner_folds: folds of the inner split.
         resamples: of the groups, for the intervals.
         progress: show bars on a terminal.
+        folder: where trainings of networks keep what they need to go on after a stop.
 
     Returns:
         `task`, `protocol`, `learner`, `seed`, `accepted`, `parts` (classes left out of each), `accuracy` of the known
@@ -93,10 +99,15 @@ def measure(
     for each in task.rounds:
         check_groups(task, each)
     left_out = _parts(len(task.classes), parts, seed)
-    jobs = [(part, place) for part in range(len(left_out)) for place in range(len(task.rounds))]
+    rounds = range(len(task.rounds))
+    if isinstance(learner, Trained):
+        jobs = [(part, part % len(rounds)) for part in range(len(left_out))]
+    else:
+        jobs = [(part, place) for part in range(len(left_out)) for place in rounds]
 
     def work(job: tuple[int, int]) -> _Tested:
-        return _tested(task, learner, left_out[job[0]], job[1], accepted, seed, inner_folds)
+        place = folder / f"part{job[0] + 1}" if folder else None
+        return _tested(task, learner, left_out[job[0]], job[1], accepted, seed, inner_folds, place)
 
     with ThreadPoolExecutor((os.cpu_count() or 1) if learner.threads == 1 else 1) as threads:
         done = dict(zip(jobs, embeddings.in_order(threads, work, jobs), strict=True))
@@ -135,34 +146,45 @@ def _parts(classes: int, parts: int, seed: int) -> list[list[int]]:
 
 
 def _tested(
-    task: Task, learner: Probe, left_out: Sequence[int], place: int, accepted: float, seed: int, inner_folds: int
-) -> _Tested:
+    task: Task, learner: Probe | Trained, left_out: Sequence[int], place: int, accepted: float, seed: int,
+    inner_folds: int, kept: Path | None,
+) -> _Tested:  # fmt: skip
     targets = np.asarray(task.targets())
     each = task.rounds[place]
     train = task.subset(i for i in each.train if targets[i] not in left_out)
     test = task.subset(each.test)
     if not (train.clips and test.clips):
         raise TaskError(f"{task.full_name}: fold {each.name} has no readable clips on one side")
-    held: dict[str, list[np.ndarray]] = {name: [] for name in SCORES}
-    for some, others in inner_splits(train.targets(), [clip.group for clip in train.clips], inner_folds, seed):
-        scores, _ = _scores(learner, train.subset(some), train.subset(others), seed)
-        for name in SCORES:
-            held[name].append(scores[name])
-    thresholds = {name: detection.accepting_threshold(np.concatenate(held[name]), accepted) for name in SCORES}
-    scores, said = _scores(learner, train, test, seed)
+    splits = inner_splits(train.targets(), [clip.group for clip in train.clips], inner_folds, seed)
+    if isinstance(learner, Trained):
+        some, others = splits[0]
+        (known, _), (scores, said) = _scores(learner, train.subset(some), [train.subset(others), test], seed, kept)
+        held = [known]
+    else:
+        held = [_scores(learner, train.subset(a), [train.subset(b)], seed)[0][0] for a, b in splits]
+        ((scores, said),) = _scores(learner, train, [test], seed)
+    thresholds = {
+        name: detection.accepting_threshold(np.concatenate([each[name] for each in held]), accepted) for name in SCORES
+    }
     rows = list(each.test)
     return _Tested(rows, ~np.isin(targets[rows], left_out), said == targets[rows], scores, thresholds)
 
 
-def _scores(learner: Probe, train: Task, test: Task, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Both scores of the test clips, and the classes predicted."""
+def _scores(
+    learner: Probe | Trained, train: Task, tests: Sequence[Task], seed: int, kept: Path | None = None
+) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Both scores of the clips of each test, and the classes predicted."""
     fitted = learner.fresh()
-    fitted.fit(train, seed)
-    probabilities = fitted.predict_proba(test)
+    fitted.fit(train, seed, kept)
     with heads.one_thread():
         scaler, prototypes = heads.build("prototype").fit(fitted.vectors(train), np.asarray(train.targets()))
-        nearness = -prototypes.distances(scaler.transform(fitted.vectors(test))).min(axis=1)
-    return {"probability": probabilities.max(axis=1), "nearness": nearness}, probabilities.argmax(axis=1)
+    found = []
+    for test in tests:
+        probabilities = fitted.predict_proba(test)
+        with heads.one_thread():
+            nearness = -prototypes.distances(scaler.transform(fitted.vectors(test))).min(axis=1)
+        found.append(({"probability": probabilities.max(axis=1), "nearness": nearness}, probabilities.argmax(axis=1)))
+    return found
 
 
 def _summary(

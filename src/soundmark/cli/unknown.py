@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soundmark.cli.options import add_engine, add_training, machine_of
+
+if TYPE_CHECKING:
+    from soundmark.recipe import Recipe
 
 EXAMPLES = """examples:
   soundmark unknown toy --head logreg
   soundmark unknown esc50 --encoder logmel --pooling mean+std --head svm --parts 5 -o unknown.json
+  soundmark unknown --recipe small-cnn -o unknown.json          a network, trained once for each part
 
 AUROC is the chance that a clip of a known class scores above one of a class that was left out. The threshold comes from
 the training side; realised are the shares of known and of unknown test clips that were accepted at it.
@@ -20,31 +29,44 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "unknown", help="measure how well unknown sounds are told from known ones", description=__doc__,
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    options.add_argument("task", help="task, task:view, or a folder or manifest of your own")
-    options.add_argument("--encoder", metavar="E", default="logmel", help="encoder in the grammar (default: logmel)")
-    options.add_argument("--pooling", metavar="P", default="mean+std", help="statistics over time (default: mean+std)")
-    options.add_argument("--head", metavar="H", default="svm", help="classifier on the vectors (default: svm)")
+    options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest of your own")
+    options.add_argument(
+        "--recipe", metavar="FILE", help="take the learner from a recipe: a TOML file, a run's folder, or a shipped one"
+    )
+    options.add_argument("--encoder", metavar="E", help="encoder in the grammar (default: logmel)")
+    options.add_argument("--pooling", metavar="P", help="statistics over time (default: mean+std)")
+    options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
+    add_engine(options)
+    add_training(options)
     options.add_argument("--parts", type=int, default=5, metavar="N", help="sets of classes left out (default: 5)")
     options.add_argument(
         "--accepted", type=float, default=0.95, metavar="P", help="share of known clips to accept (default: 0.95)"
     )
-    options.add_argument("--seed", type=int, default=0, help="seed of parts, head and inner splits (default: 0)")
-    options.add_argument("--allow-partial", action="store_true", help="measure on an incomplete data set")
+    options.add_argument("--seed", type=int, help="seed of parts, learner and inner splits (default: 0)")
+    options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
     options.add_argument("-o", "--out", metavar="FILE", help="write everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
     from soundmark import results, tasks, unknown
+    from soundmark.cli.train import asked
     from soundmark.errors import SpecError
     from soundmark.files import write_json
-    from soundmark.learners import probes
+    from soundmark.learners import Probe
+    from soundmark.trained import Trained
+    from soundmark.tuned import candidates_of
 
-    learners = probes(args.encoder, args.pooling, args.head)
-    if len(learners) > 1:
+    recipe = asked(args)
+    learner, *others = candidates_of(recipe, machine=machine_of(args), track=args.track)
+    if others or not isinstance(learner, Probe | Trained):
         raise SpecError("unknown sounds are measured with one learner: give every setting one value")
-    task = tasks.load(args.task, allow_partial=args.allow_partial)
-    found = unknown.measure(task, learners[0], parts=args.parts, accepted=args.accepted, seed=args.seed)
+    task = tasks.only(tasks.load(recipe.task, allow_partial=recipe.allow_partial), recipe.folds)
+    kept = Path(f"{args.out}.training") if args.out else None
+    found = unknown.measure(
+        task, learner, parts=args.parts, accepted=args.accepted, seed=recipe.seed, inner_folds=recipe.inner_folds,
+        folder=kept,
+    )  # fmt: skip
     print(f"{found['task']}: {found['protocol']}, {len(found['parts'])} parts of the classes left out in turn")
     for name, each in found["scores"].items():
         auroc, known, strange = each["auroc"], each["realised"]["known"], each["realised"]["unknown"]
@@ -53,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
             f"accepted: known {known['value']:.1%} (wanted {args.accepted:.0%}), unknown {strange['value']:.1%}"
         )
     if args.out:
-        write_json(args.out, {"command": command(args)} | found | {"environment": results.environment()})
+        write_json(args.out, {"command": command(args, recipe)} | found | {"environment": results.environment()})
+        shutil.rmtree(f"{args.out}.training", ignore_errors=True)
         print(args.out)
     return 0
 
 
-def command(args: argparse.Namespace) -> str:
+def command(args: argparse.Namespace, recipe: Recipe) -> str:
     """The command line that measures the same again."""
-    words = ["soundmark", "unknown", args.task, "--encoder", args.encoder, "--pooling", args.pooling]
-    words += ["--head", args.head, "--parts", str(args.parts), "--accepted", str(args.accepted)]
-    words += ["--seed", str(args.seed)] + (["--allow-partial"] if args.allow_partial else [])
-    return shlex.join([*words, "-o", args.out])
+    words = shlex.split(recipe.command())
+    words[1] = "unknown"
+    return shlex.join([*words, "--parts", str(args.parts), "--accepted", str(args.accepted), "-o", args.out])
