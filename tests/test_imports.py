@@ -21,7 +21,7 @@ FLOORS = [
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"recipes", "results", "spool", "hear", "networks"},
-    {"embeddings", "report", "recipe", "trained"},
+    {"embeddings", "report", "recipe", "trained", "viewed"},
     {"learners", "tables", "transform"},
     {"tuned"},
     {"export", "protocol"},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soundmark import protocol
+from soundmark import detection, protocol
 from soundmark.errors import LeakError, ResultsError, SoundmarkError, TaskError
 from soundmark.learners import Probe
 from soundmark.tasks.base import Clip, Round, Task, fold_rounds
@@ -102,7 +102,7 @@ def test_thresholds_come_from_the_training_side() -> None:
     task, oracle = made_task(), Oracle(skill=0.8)
     measured = protocol.evaluate(task, [oracle], progress=False)
     rows = {row["max_false_alarm"]: row for row in measured.summary["alarm"]}
-    assert set(rows) == set(protocol.FALSE_ALARM_RATES)
+    assert set(rows) == set(detection.FALSE_ALARM_RATES)
     for row in rows.values():
         assert set(row["thresholds"]) == {"1", "2", "3", "4", "5"}
         assert 0 <= row["realised"] <= 1

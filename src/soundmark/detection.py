@@ -19,6 +19,7 @@ from soundmark.intervals import RESAMPLES, Floats, bounds, cluster_weights, coun
 Bools = NDArray[np.bool_]
 Score = Any  # one float; with weights (k, n), an array (k,)
 CURVE_POINTS = 200
+FALSE_ALARM_RATES = (0.05, 0.01)  # at which recall is stated
 ACCEPTED = 0.95  # of known sounds that shall score at or above the threshold below which a sound is unknown
 
 

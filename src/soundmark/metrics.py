@@ -9,13 +9,22 @@ Probabilities of a clip need not sum to one; log loss and calibration, which are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from soundmark.calibration import BINS, Ints, Score, binned, calibration_error, log_loss, reliability
-from soundmark.detection import CURVE_POINTS, alarm, average_precision, choose_threshold, curves, recall_at, roc_auc
+from soundmark.detection import (
+    CURVE_POINTS,
+    FALSE_ALARM_RATES,
+    alarm,
+    average_precision,
+    choose_threshold,
+    curves,
+    recall_at,
+    roc_auc,
+)
 from soundmark.errors import ResultsError
 from soundmark.intervals import (
     LEVEL,
@@ -273,6 +282,29 @@ def summary(
             "curves": curves(targets == place, p[:, place]),
         }
     return found
+
+
+def alarm_rows(
+    predictions: Predictions, positive: str, thresholds: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """What alarms would do at each stated rate of false alarms, every fold at a threshold of its own.
+
+    Args:
+        predictions: of the test side of every fold.
+        positive: the class looked for.
+        thresholds: by fold, and in each by rate, as text.
+
+    Returns:
+        For every rate `max_false_alarm`, the `thresholds` by fold, and what `soundmark.detection.alarm` gives.
+    """
+    place = predictions.classes.index(positive)
+    scores, is_positive = predictions.probabilities[:, place], predictions.targets == place
+    rows: list[dict[str, Any]] = []
+    for rate in FALSE_ALARM_RATES:
+        chosen = {fold: each[str(rate)] for fold, each in thresholds.items()}
+        flagged = scores >= np.array([chosen[fold] for fold in predictions.folds])
+        rows.append({"max_false_alarm": rate, "thresholds": chosen} | alarm(flagged, is_positive, predictions.groups))
+    return rows
 
 
 def _folds(predictions: Predictions, place: int | None, names: list[str]) -> list[dict[str, Any]]:

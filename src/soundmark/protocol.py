@@ -23,14 +23,13 @@ import numpy as np
 from tqdm import tqdm
 
 from soundmark import metrics
+from soundmark.detection import FALSE_ALARM_RATES
 from soundmark.errors import ResultsError, SoundmarkError, TaskError
 from soundmark.files import write_json
 from soundmark.learners import Learner, describe
 from soundmark.results import Predictions
 from soundmark.splits import INNER_FOLDS, possible_splits
 from soundmark.tasks.base import Clip, Round, Task, check_groups
-
-FALSE_ALARM_RATES = (0.05, 0.01)
 
 
 @dataclass
@@ -131,7 +130,8 @@ def evaluate(
     summary = metrics.summary(predictions, metric=task.metric, positive=task.positive)
     summary |= _about(task, candidates, results, bad, seed)
     if task.positive and all(result.thresholds for result in results):
-        summary["alarm"] = _alarm(task, predictions, results)
+        thresholds = {result.name: result.thresholds for result in results}
+        summary["alarm"] = metrics.alarm_rows(predictions, task.positive, thresholds)
     summary["seconds"] = {
         "encode": round(encoded - started, 3),
         "fit_and_test": round(sum(result.seconds for result in results), 3),
@@ -318,21 +318,6 @@ def _about(
     if all("history" in each for each in told):
         about["training"] = told
     return about
-
-
-def _alarm(task: Task, predictions: Predictions, results: Sequence[RoundResult]) -> list[dict[str, Any]]:
-    positive = task.classes.index(task.positive)
-    scores = predictions.probabilities[:, positive]
-    is_positive = predictions.targets == positive
-    rows = []
-    for rate in FALSE_ALARM_RATES:
-        thresholds = {result.name: result.thresholds[str(rate)] for result in results}
-        flagged = scores >= np.array([thresholds[fold] for fold in predictions.folds])
-        rows.append(
-            {"max_false_alarm": rate, "thresholds": thresholds}
-            | metrics.alarm(flagged, is_positive, predictions.groups)
-        )
-    return rows
 
 
 def _identity(task: Task, candidates: Sequence[Learner], seed: int, inner_folds: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
-from soundmark.detection import accepting_threshold
+from soundmark.detection import FALSE_ALARM_RATES, accepting_threshold
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
@@ -124,7 +124,7 @@ def write_model(
         "task": task.name,
         "view": task.view,
         "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
-        "thresholds": {task.positive: min(1.0, alarms[str(max(protocol.FALSE_ALARM_RATES))])} if alarms else {},
+        "thresholds": {task.positive: min(1.0, alarms[str(max(FALSE_ALARM_RATES))])} if alarms else {},
         "alarm_thresholds": alarms,
         "unknown_below": float(np.clip(accepting_threshold(predictions.probabilities.max(axis=1)), 0.0, 1.0)),
         "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},

@@ -1,0 +1,102 @@
+"""A finished run seen through a view: 50 classes were learnt, and danger or safe is what is asked.
+
+A view sums a trained model's probabilities, so what a run predicted answers the coarser question too, with nothing
+trained anew.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundmark import metrics
+from soundmark.detection import FALSE_ALARM_RATES, choose_threshold
+from soundmark.errors import ResultsError
+from soundmark.results import Predictions, Run
+from soundmark.tasks.view import View, load_view
+
+_KEPT = ("title", "protocol", "learner", "seed", "bad_clips", "seconds", "pretrained")
+
+
+def through(run: Run, name: str, folder: str | os.PathLike[str]) -> Run:
+    """Measure a run's predictions on the classes of a view, and write that as a run of its own.
+
+    Clips of classes that the view leaves out are left out. With two classes, one of them looked for, recall is stated
+    at rates of false alarms; a fold's threshold is taken from the test clips of all other folds, whose probabilities
+    come from models that had not heard them.
+
+    Args:
+        run: finished, of a task without a view.
+        name: the view's, or the path of a view's file.
+        folder: where to write it; a folder that holds anything else is left alone.
+
+    Raises:
+        ResultsError: if the run has a view already, or the folder is another run's.
+        TaskError: if there is no such view of the run's task, or its classes are not the run's.
+    """
+    task, _, known = str(run.metrics.get("task", "")).partition(":")
+    if known:
+        raise ResultsError(f"{run.folder} is a run of the view {known!r} already: give a run of all classes")
+    view = load_view(name, task.partition("?")[0])
+    place, full = Path(folder), f"{task}:{view.name}"
+    if place.exists() and any(place.iterdir()) and not _is_ours(place, full):
+        raise ResultsError(f"{place} holds something else already: name another folder with --out")
+    seen = _seen(run.predictions, view)
+    found = metrics.summary(seen, metric=view.metric or run.metrics["headline"]["metric"], positive=view.positive)
+    found |= {"task": full} | {key: run.metrics[key] for key in _KEPT if key in run.metrics}
+    notes = [*run.metrics.get("notes", ()), _note(run, view)]
+    thresholds = _thresholds(seen, view.positive) if view.positive else {}
+    if thresholds:
+        found["alarm"] = metrics.alarm_rows(seen, view.positive, thresholds)
+        notes.append("A threshold of a fold was chosen on the test clips of all other folds.")
+    found["notes"] = notes
+    found["command"] = f"soundmark report {run.folder.as_posix()} --view {name} --out {place.as_posix()}"
+    done = Run(place, run.recipe, seen, found, run.environment)
+    place.mkdir(parents=True, exist_ok=True)
+    done.write()
+    return done
+
+
+def _is_ours(folder: Path, task: str) -> bool:
+    try:
+        return bool(Run.read(folder).metrics.get("task") == task)
+    except ResultsError:
+        return False
+
+
+def _seen(predictions: Predictions, view: View) -> Predictions:
+    """The predictions on the view's classes, of the clips that have one."""
+    matrix, classes = view.matrix(predictions.classes)
+    kept = np.flatnonzero(matrix[predictions.targets].any(axis=1))
+    rows: dict[str, Any] = {
+        key: [getattr(predictions, key)[i] for i in kept]
+        for key in ("clips", "paths", "starts", "ends", "groups", "folds")
+    }
+    return replace(
+        predictions, **rows, targets=matrix[predictions.targets[kept]].argmax(axis=1), classes=classes,
+        probabilities=predictions.probabilities[kept] @ matrix,
+    )  # fmt: skip
+
+
+def _thresholds(seen: Predictions, positive: str) -> dict[str, dict[str, float]]:
+    """For every fold and rate a threshold, from the other folds' clips; none where those lack safe ones."""
+    place, folds = seen.classes.index(positive), np.asarray(seen.folds)
+    scores, is_positive = seen.probabilities[:, place], seen.targets == place
+    found = {}
+    for fold in dict.fromkeys(seen.folds):
+        others = folds != fold
+        if not (others & ~is_positive).any():
+            return {}
+        found[fold] = {
+            str(rate): choose_threshold(scores[others], is_positive[others], rate) for rate in FALSE_ALARM_RATES
+        }
+    return found
+
+
+def _note(run: Run, view: View) -> str:
+    count = len(run.predictions.classes)
+    return f"Learnt were {count} classes; their probabilities are summed into those of the view {view.name}."
