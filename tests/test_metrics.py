@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from soundmark import metrics
-from soundmark.detection import accepting_threshold
+from soundmark.detection import accepting_threshold, balancing_threshold
 from soundmark.errors import ResultsError, SpecError
 from soundmark.results import Predictions
 
@@ -327,3 +327,27 @@ def test_an_accepting_threshold_lets_as_many_through_as_it_says(accepted: float)
     assert accepting_threshold(np.ones(5)) < 1
     with pytest.raises(ResultsError, match="at least one"):
         accepting_threshold(np.empty(0))
+
+
+def f1_at(threshold: float, scores: np.ndarray, is_positive: np.ndarray) -> float:
+    said = scores >= threshold
+    return 2 * (said & is_positive).sum() / (said.sum() + is_positive.sum())
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.booleans())
+def test_a_balancing_threshold_has_the_best_f1(seed: int, clips: int, tied: bool) -> None:
+    rng = np.random.default_rng(seed)
+    scores, is_positive = rng.random(clips), rng.random(clips) < 0.4
+    is_positive[0] = True
+    if tied:
+        scores = np.round(scores, 1)
+    threshold = balancing_threshold(scores, is_positive)
+    assert 0 <= threshold <= 1
+    best = max(f1_at(each, scores, is_positive) for each in scores)
+    assert f1_at(threshold, scores, is_positive) == pytest.approx(best)
+
+
+def test_a_balancing_threshold_needs_clips_of_the_class() -> None:
+    with pytest.raises(ResultsError, match="at least one clip of the class"):
+        balancing_threshold(np.array([0.2, 0.4]), np.array([False, False]))
+    assert balancing_threshold(np.array([0.9, 0.5, 0.1]), np.array([True, False, False])) == pytest.approx(0.7)

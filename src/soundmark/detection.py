@@ -124,6 +124,30 @@ def accepting_threshold(scores: Floats, accepted: float = ACCEPTED) -> float:
     return float((below[-1] + lowest) / 2) if len(below) else float(lowest - 1e-3 * abs(lowest))
 
 
+def balancing_threshold(scores: Floats, is_positive: Bools) -> float:
+    """The threshold at or above which the F1 score is highest; of several, the highest.
+
+    Give it scores that are out of fold. It lies half-way to the next lower score seen, or to 0, which decides all these
+    clips alike and leaves room for rounding.
+
+    Args:
+        scores: (n,) probability of a class.
+        is_positive: (n,) whether the clip is of it.
+
+    Raises:
+        ResultsError: if no clip is of the class, or a score is not a number.
+    """
+    if not is_positive.any() or not np.isfinite(scores).all():
+        raise ResultsError("a threshold needs finite scores and at least one clip of the class")
+    hits, alarms, ranked = _steps(is_positive, scores, None)
+    f1 = 2.0 * hits[0] / (hits[0] + alarms[0] + is_positive.sum())
+    best = int(np.argmax(f1))
+    lowest = float(ranked[best])
+    below = float(ranked[best + 1]) if best + 1 < len(ranked) else min(0.0, lowest)
+    threshold = (lowest + below) / 2
+    return threshold if threshold > below else lowest
+
+
 def alarm(
     flagged: Bools, is_positive: Bools, groups: Sequence[str], *, seed: int = 0, n: int = RESAMPLES
 ) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
-from soundmark.detection import FALSE_ALARM_RATES, accepting_threshold
+from soundmark.detection import FALSE_ALARM_RATES, accepting_threshold, balancing_threshold
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
@@ -124,7 +124,7 @@ def write_model(
         "task": task.name,
         "view": task.view,
         "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
-        "thresholds": {task.positive: min(1.0, alarms[str(max(FALSE_ALARM_RATES))])} if alarms else {},
+        "thresholds": _thresholds(task, alarms, predictions),
         "alarm_thresholds": alarms,
         "unknown_below": float(np.clip(accepting_threshold(predictions.probabilities.max(axis=1)), 0.0, 1.0)),
         "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},
@@ -145,6 +145,17 @@ def write_model(
     with suppress(OSError):  # another process may be at work on a fold
         kept.parent.rmdir()
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
+
+
+def _thresholds(task: Task, alarms: dict[str, float], predictions: results.Predictions) -> dict[str, float]:
+    """From which score on a label is said to be there: of the class looked for its alarm's, else by the best F1."""
+    if task.positive:
+        return {task.positive: min(1.0, alarms[str(max(FALSE_ALARM_RATES))])} if alarms else {}
+    return {
+        label: min(1.0, balancing_threshold(predictions.probabilities[:, place], predictions.targets == place))
+        for place, label in enumerate(predictions.classes)
+        if (predictions.targets == place).any()
+    }
 
 
 def _tuned(recipe: Recipe, winner: Learner) -> str:
