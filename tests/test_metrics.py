@@ -66,6 +66,29 @@ def test_scores_of_a_worked_example():
     assert rows[1] == {"label": "b", "clips": 2, "predicted": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5}
 
 
+def test_the_icbhi_score_pools_all_abnormal_classes():
+    # normal: 4 clips, 3 called so; crackle 3, 2 right; wheeze 1, called crackle; both 1, right
+    targets = np.array([0, 0, 0, 0, 1, 1, 1, 2, 3])
+    p = sure([0, 0, 0, 1, 1, 1, 0, 1, 3], 4)
+    assert metrics.icbhi_score(targets, p) == pytest.approx((3 / 4 + 3 / 5) / 2)
+    assert metrics.balanced_accuracy(targets, p) != pytest.approx((3 / 4 + 3 / 5) / 2)
+    weights = np.array([[1.0] * 9, [0, 2, 1, 1, 1, 1, 1, 0, 0]])
+    assert metrics.icbhi_score(targets, p, weights) == pytest.approx([(3 / 4 + 3 / 5) / 2, (3 / 4 + 2 / 3) / 2])
+    assert np.isnan(metrics.icbhi_score(targets[:4], p[:4]))  # of a fold without any abnormal clip
+
+
+def test_a_score_of_one_field_is_measured_where_it_is_the_headline_and_nowhere_else():
+    targets = [0, 0, 1, 1, 2, 2]
+    given = predictions(targets, sure([0, 1, 1, 1, 2, 0], 3))
+    found = metrics.summary(given, metric="icbhi_score", n=50)
+    assert found["headline"]["value"] == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert found["headline"]["low"] <= found["headline"]["value"] <= found["headline"]["high"]
+    assert found["headline"]["chance"] == 0.5
+    assert [fold["metrics"]["icbhi_score"] for fold in found["folds"]] == pytest.approx([1.0, 0.25])
+    assert found["over_folds"]["icbhi_score"]["mean"] == pytest.approx(0.625)
+    assert "icbhi_score" not in metrics.summary(given, metric="accuracy", n=50)["metrics"]
+
+
 def test_a_class_without_clips_is_left_out_of_the_mean_and_undefined_in_the_table():
     targets, p = np.array([0, 0, 1]), sure([0, 2, 1], 4)
     assert metrics.balanced_accuracy(targets, p) == pytest.approx(0.75)

@@ -137,6 +137,20 @@ def macro_f1(targets: Ints, probabilities: Floats, weights: Floats | None = None
     return _counted("macro_f1", targets, probabilities, weights)
 
 
+def icbhi_score(targets: Ints, probabilities: Floats, weights: Floats | None = None) -> Score:
+    """Mean of specificity and sensitivity, as in the ICBHI 2017 challenge; class 0 is the normal one.
+
+    Specificity is the share of normal clips that are called normal; sensitivity the share of all others, taken
+    together, that are called by their own class. With two classes it is the balanced accuracy.
+
+    Source: B. M. Rocha et al., Physiological Measurement 40, 2019.
+    """
+    counts = confusion(targets, predicted(probabilities), probabilities.shape[1], weights)
+    right, true = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
+    specificity = ratio(right[..., 0], true[..., 0])
+    return (specificity + ratio(right[..., 1:].sum(-1), true[..., 1:].sum(-1))) / 2
+
+
 def per_class(targets: Ints, probabilities: Floats, classes: Sequence[str]) -> list[dict[str, Any]]:
     """For each class its `label`, number of `clips`, how often it was `predicted`, `precision`, `recall`, `f1`."""
     counts = confusion(targets, predicted(probabilities), len(classes))
@@ -160,6 +174,7 @@ METRICS = {
     "macro_precision": macro_precision,
     "macro_recall": macro_recall,
     "macro_f1": macro_f1,
+    "icbhi_score": icbhi_score,
     "log_loss": log_loss,
     "calibration_error": calibration_error,
 }
@@ -174,8 +189,13 @@ def score(name: str, targets: Ints, probabilities: Floats) -> float:
     return float(lookup("metric", name, METRICS)(targets, probabilities))
 
 
-def _measure(targets: Ints, probabilities: Floats, weights: Floats, positive: int | None) -> dict[str, Floats]:
-    """Every metric for each row of weights (k, n): (k,), or (k, classes) and (k, bins) for the two tables."""
+def _measure(
+    targets: Ints, probabilities: Floats, weights: Floats, positive: int | None, metric: str
+) -> dict[str, Floats]:
+    """Every metric for each row of weights (k, n): (k,), or (k, classes) and (k, bins) for the two tables.
+
+    Those that suit any task, and the headline's.
+    """
     counts = confusion(targets, predicted(probabilities), probabilities.shape[1], weights)
     clips, _, right = binned(targets, probabilities, weights, BINS)
     found = _from_counts(counts) | {
@@ -188,6 +208,8 @@ def _measure(targets: Ints, probabilities: Floats, weights: Floats, positive: in
     if positive is not None:
         found["roc_auc"] = roc_auc(targets == positive, probabilities[:, positive], weights)
         found["average_precision"] = average_precision(targets == positive, probabilities[:, positive], weights)
+    if metric not in found:
+        found[metric] = np.asarray(METRICS[metric](targets, probabilities, weights))
     return found
 
 
@@ -232,8 +254,8 @@ def summary(
         raise ResultsError(f"the positive class {positive!r} is not among the classes: {', '.join(classes)}")
     groups = predictions.groups
     place = None if len(classes) != 2 else classes.index(positive) if positive else 1
-    point = {name: v[0] for name, v in _measure(targets, p, np.ones((1, len(targets))), place).items()}
-    draws = [_measure(targets, p, weights, place) for weights in cluster_weights(groups, n=n, seed=seed)]
+    point = {name: v[0] for name, v in _measure(targets, p, np.ones((1, len(targets))), place, metric).items()}
+    draws = [_measure(targets, p, weights, place, metric) for weights in cluster_weights(groups, n=n, seed=seed)]
     limits = {name: bounds(np.concatenate([draw[name] for draw in draws])) for name in point}
 
     scalars = {name: value for name, value in point.items() if np.ndim(value) == 0}
@@ -249,7 +271,7 @@ def summary(
         for name, value in scalars.items()
     }
     counts = confusion(targets, predicted(p), len(classes))
-    folds = _folds(predictions, place, list(scalars))
+    folds = _folds(predictions, place, metric, list(scalars))
     common = np.eye(len(classes))[np.full(len(targets), np.argmax(counts.sum(axis=1)))]
     chance = number(METRICS[metric](targets, common))
     found: dict[str, Any] = {
@@ -307,12 +329,13 @@ def alarm_rows(
     return rows
 
 
-def _folds(predictions: Predictions, place: int | None, names: list[str]) -> list[dict[str, Any]]:
+def _folds(predictions: Predictions, place: int | None, metric: str, names: list[str]) -> list[dict[str, Any]]:
     folds = np.asarray(predictions.folds, dtype=str)
     found = []
     for fold in sorted(set(predictions.folds), key=lambda name: (len(name), name)):
         here = np.flatnonzero(folds == fold)
-        values = _measure(predictions.targets[here], predictions.probabilities[here], np.ones((1, len(here))), place)
+        p = predictions.probabilities[here]
+        values = _measure(predictions.targets[here], p, np.ones((1, len(here))), place, metric)
         found.append(
             {
                 "fold": fold,
@@ -380,6 +403,7 @@ __all__ = [
     "choose_threshold",
     "confusion",
     "curves",
+    "icbhi_score",
     "interval",
     "log_loss",
     "macro_f1",

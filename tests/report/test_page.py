@@ -304,6 +304,7 @@ def test_words_of_every_metric():
         ("accuracy", "80.0\u00a0% were recognised rightly"),
         ("balanced_accuracy", "on average over the 2 classes"),
         ("macro_f1", "F1, which falls"),
+        ("icbhi_score", "the mean of the shares of normal and of other clips"),
         ("macro_precision", "macro precision is 80.0\u00a0%"),
         ("log_loss", "log loss (nats) is 0.800"),
     ):

@@ -14,6 +14,7 @@ _SENTENCES = {
     "macro_f1": (
         "F1, which falls with what is missed and what is mistaken, is {value} on average over the {classes} classes."
     ),
+    "icbhi_score": "the mean of the shares of normal and of other clips that were recognised rightly is {value}.",
 }
 _SENTENCE = "{name} is {value}."
 _NOT_SHARES = {"log_loss", "roc_auc", "average_precision"}
@@ -30,7 +31,7 @@ _UNWATCHED = (
 )
 _PARTS = {"augment": "Augmentation"}
 _LONG = 30  # letters of an augmentation from which its parts are counted instead
-_NAMES = {"roc_auc": "ROC AUC", "macro_f1": "macro F1", "log_loss": "log loss (nats)"}
+_NAMES = {"roc_auc": "ROC AUC", "macro_f1": "macro F1", "icbhi_score": "ICBHI score", "log_loss": "log loss (nats)"}
 
 
 def label(text: str) -> str:

@@ -65,7 +65,7 @@ class Task:
         kind: `single` (one label per clip) or `multi` (several).
         protocol: the protocol's name, as printed in results, such as "official 5 folds".
         rounds: what is trained and tested in each round of the protocol.
-        metric: the score of the headline: "accuracy", "balanced_accuracy", "macro_f1".
+        metric: the score of the headline: "accuracy", "balanced_accuracy", "macro_f1", "icbhi_score".
         positive: in a two-class task, the class whose recall matters (danger, abnormal); else "".
         view: name of the view that relabelled this task, or "".
         title, licence, source: for people: what it is, its licence, where it comes from.
