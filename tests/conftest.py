@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,43 @@ def esc50_root() -> Path:
 def esc50_files(esc50_root: Path) -> list[Path]:
     """Every real clip of ESC-50, sorted by name."""
     return sorted((esc50_root / "audio").iterdir())
+
+
+@pytest.fixture
+def sample() -> Callable[[str], Task]:
+    """Load a task on the sample of its data set, or skip."""
+
+    def load(text: str) -> Task:
+        from soundmark.errors import TaskError
+
+        try:
+            return tasks.load(text, allow_partial=True)
+        except TaskError as error:
+            if "is not here" not in str(error):
+                raise
+        pytest.skip(f"SKIPPED FOR WANT OF DATA: no sample of {text} in SOUNDMARK_DATA; real recordings are not tested")
+
+    return load
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a local server of the files in tmp_path/web."""
+    (tmp_path / "web").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "web")))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
 
 
 @pytest.fixture

@@ -29,6 +29,10 @@ class DownloadError(SoundmarkError, OSError):
     """A file could not be fetched, or what came is not what was expected."""
 
 
+class DamagedArchive(DownloadError):
+    """A file is damaged, or no archive that we can unpack."""
+
+
 class WeightsError(SoundmarkError, ValueError):
     """A file of pretrained weights is damaged, is not the published one, or does not fit its network.
 

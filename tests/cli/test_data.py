@@ -1,8 +1,5 @@
 import json
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -19,26 +16,6 @@ def soundmark(capsys):
         return code, *capsys.readouterr()
 
     return call
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    """A local server of the files in tmp_path/web."""
-    (tmp_path / "web").mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "web"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -105,10 +82,12 @@ def test_get_goes_to_the_cache_by_default(soundmark, archive, own_cache, monkeyp
 
 
 def test_get_of_the_toy_and_of_unknown_sets(soundmark):
-    code, out, _ = soundmark("get", "toy")
-    assert (code, out.startswith("toy is in ")) == (0, True)
+    code, out, _ = soundmark("get", TOY)
+    assert (code, out.startswith(f"{TOY} is in ")) == (0, True)
+    code, _, err = soundmark("get", "esc50?fold=1")
+    assert (code, "'esc50' has no setting 'fold'" in err) == (1, True)
     code, _, err = soundmark("get", "esc5")
-    assert (code, "there are: esc50, toy" in err) == (1, True)
+    assert (code, "there are: esc50, " in err) == (1, True)
 
 
 def test_check_in_words_and_as_json(soundmark):

@@ -28,9 +28,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     actions = options.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     get = actions.add_parser("get", help="download a data set, with resume, and verify it")
-    get.add_argument("task", help="esc50, toy")
+    get.add_argument("task", help="name of a data set, such as esc50 or 'speech_commands?version=1'")
     get.add_argument("--to", metavar="DIR", help="folder that data sets are kept in (default: the cache's)")
-    get.add_argument("--url", metavar="URL", help="another address to fetch it from")
+    get.add_argument(
+        "--url", default="", metavar="URL", help="another address to fetch it from; of several files, their folder's"
+    )
     get.add_argument("--keep-archive", action="store_true", help="do not delete the archive once it is unpacked")
 
     check = actions.add_parser("check", help="decode every clip, and search the protocol for leaks and copies")
@@ -74,9 +76,10 @@ def _get(args: argparse.Namespace) -> int:
     from soundmark.spec import lookup, parse
     from soundmark.tasks import GETTERS
 
-    get = lookup("data set to fetch", parse(args.task).name, GETTERS)
+    spec = parse(args.task)
+    get = lookup("data set to fetch", spec.name, GETTERS)
     folder = Path(args.to).expanduser() if args.to else cache_dir() / "data"
-    place = get(folder, **({"url": args.url} if args.url else {}), keep_archive=args.keep_archive)
+    place = get(spec, folder, url=args.url, keep_archive=args.keep_archive)
     print(f"{args.task} is in {place}")
     if args.to:
         print(f"for Soundmark to find it there, set SOUNDMARK_DATA={folder.resolve()}")

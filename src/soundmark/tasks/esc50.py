@@ -7,7 +7,6 @@ Source:
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
 from collections import Counter
@@ -16,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from soundmark.audio import AUDIO_SUFFIXES
-from soundmark.download import fetch
-from soundmark.errors import DownloadError, TaskError
+from soundmark.errors import TaskError
 from soundmark.files import data_folders
 from soundmark.spec import Spec, take
+from soundmark.tasks import fetching
 from soundmark.tasks.base import Clip, Task, fold_rounds, leak_notes
-from soundmark.tasks.unpack import unpack
 
-ADDRESS = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
+SOURCE = "https://github.com/karolpiczak/ESC-50"
+ADDRESS = f"{SOURCE}/archive/master.zip"
 FOLDERS = ("ESC-50", "ESC-50-master")
 COLUMNS = ("filename", "fold", "target", "category", "src_file")
 CLIPS, FOLDS = 2000, 5
@@ -110,14 +109,14 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         metric="accuracy",
         title="ESC-50, environmental sounds",
         licence="CC BY-NC 3.0 (its ESC-10 part CC BY 3.0)",
-        source="https://github.com/karolpiczak/ESC-50",
+        source=SOURCE,
         notes=tuple(notes),
         official=True,
     )
     return replace(task, notes=(*notes, *leak_notes(task)))
 
 
-def get(folder: Path, url: str = ADDRESS, *, keep_archive: bool = False, progress: bool = True) -> Path:
+def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, progress: bool = True) -> Path:
     """Fetch the data set into `folder`/ESC-50, unless it is there, and check that it is complete.
 
     The host makes the archive anew from time to time, so it has no fixed checksum: its members are checked.
@@ -126,29 +125,11 @@ def get(folder: Path, url: str = ADDRESS, *, keep_archive: bool = False, progres
         DownloadError: if it cannot be fetched or unpacked.
         TaskError: if what came is not ESC-50.
     """
-    target = folder / FOLDERS[0]
-    if (target / "meta" / "esc50.csv").is_file():
-        with contextlib.suppress(TaskError):
-            return load_from(target).root
-    archive = fetch(url, folder / "ESC-50.zip", progress=progress)
-    place = target if target.exists() else folder / "ESC-50.part"
-    try:
-        unpack(archive, place, strip=1, wanted=_is_ours, progress=progress)
-        task = load_from(place)
-    except (DownloadError, TaskError):
-        archive.unlink(missing_ok=True)  # else the next call would meet the same file
-        raise
-    hollow = [clip.path for clip in task.clips if task.path(clip).stat().st_size == 0]
-    if hollow:
-        raise TaskError(f"{len(hollow)} clips in {place} are empty files, such as {hollow[0]}; delete it and try again")
-    if place != target:
-        try:
-            place.rename(target)
-        except OSError as error:
-            raise DownloadError(f"cannot move {place} to {target}: {error.strerror}; do it by hand") from None
-    if not keep_archive:
-        archive.unlink(missing_ok=True)
-    return target
+    take(spec, {})
+    archive = fetching.Archive(url=ADDRESS, name="ESC-50.zip", strip=1, wanted=_is_ours)
+    return fetching.get(
+        FOLDERS[0], SOURCE, (archive,), folder, load_from, url=url, keep_archive=keep_archive, progress=progress
+    )
 
 
 def _is_ours(name: str) -> bool:

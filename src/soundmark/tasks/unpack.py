@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from soundmark.errors import DownloadError
+from soundmark.errors import DamagedArchive, DownloadError
 from soundmark.files import atomic_path
 
 MAX_BYTES = 100 * 2**30
@@ -54,8 +54,9 @@ def unpack(
         The number of files unpacked or found in place.
 
     Raises:
-        DownloadError: if it is no archive or damaged, would write outside `folder`, holds links or devices among the
-            wanted members, or is larger than allowed or than the disk has room for.
+        DamagedArchive: if it is no archive, or a damaged one.
+        DownloadError: if it would write outside `folder`, holds links or devices among the wanted members, or is
+            larger than allowed or than the disk has room for.
     """
     archive, folder = Path(archive), Path(folder)
     try:
@@ -64,7 +65,7 @@ def unpack(
             members = _members(archive, stack)
             return _unpack(archive, members, folder, strip, wanted or (lambda name: True), max_bytes, progress)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DownloadError(f"{archive} is damaged or no archive we can unpack: {error}; fetch it again") from None
+        raise DamagedArchive(f"{archive} is damaged or no archive we can unpack: {error}; fetch it again") from None
     except DownloadError:
         raise
     except (OSError, ValueError) as error:
@@ -116,7 +117,7 @@ def _write(member: _Member, target: Path, archive: Path) -> None:
                 break
             stream.write(block)
         if left:
-            raise DownloadError(f"{archive} is damaged: {member.name!r} is not of the size it states; fetch it again")
+            raise DamagedArchive(f"{archive} is damaged: {member.name!r} is not of the size it states; fetch it again")
 
 
 def _safe_name(name: str, strip: int, archive: Path) -> str | None:
