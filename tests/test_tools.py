@@ -108,6 +108,16 @@ def test_headlines_give_score_interval_and_command(results: Path) -> None:
     assert "bootstrap over whole groups" in text
 
 
+def test_runs_on_a_part_of_a_data_set_are_marked_and_stand_behind_the_others(results: Path) -> None:
+    for name, protocol in (
+        ("s", "sample: 5 group folds"),
+        ("i", "official 5 folds, incomplete: 1500 of 2000 recordings"),
+    ):
+        (results / "runs" / f"{name}.json").write_text(json.dumps(measured(0.99, protocol=protocol)), encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in tables.headlines(results).splitlines() if line.startswith("| `")]
+    assert rows == ["| `esc50`", "| `esc50`, incomplete", "| `esc50`, sample", "| `esc50:danger`"]
+
+
 def trained(fold: str, epochs: int, **more: Any) -> dict[str, Any]:
     rows = [
         {"stage": stage, "epoch": epoch, "rate": 1 / 3000, "train_loss": 2 / 3, "valid_loss": None, "seconds": 6.123456}

@@ -46,9 +46,15 @@ def trainings(runs: Sequence[Json], names: Sequence[str]) -> str:
 
 
 def task(run: Json) -> str:
-    """A run's task, and the folds that were measured where they are not all of the protocol's."""
+    """A run's task, whether it was a part of the data set, and the folds where they are not all of the protocol's."""
     _, some, folds = str(run.get("protocol", "")).rpartition(", fold")
-    return f"`{run['task']}`" + (f", fold{folds}" if some and folds.endswith(" only") else "")
+    return f"`{run['task']}`" + part(run) + (f", fold{folds}" if some and folds.endswith(" only") else "")
+
+
+def part(run: Json) -> str:
+    """What marks a run on a sample or an incomplete data set; "" for all others."""
+    protocol = str(run.get("protocol", ""))
+    return ", sample" if protocol.startswith("sample: ") else ", incomplete" if ", incomplete: " in protocol else ""
 
 
 def device(run: Json) -> str:
