@@ -8,13 +8,14 @@ from pathlib import Path
 
 from soundmark.errors import TaskError
 from soundmark.spec import Spec, parse
-from soundmark.tasks import esc50, folder, icbhi, nsynth, toy, urbansound8k
+from soundmark.tasks import esc50, folder, icbhi, librispeech, nsynth, toy, urbansound8k
 from soundmark.tasks.base import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, only, split_rounds
 from soundmark.tasks.view import View, load_view, views
 
 TASKS: dict[str, Callable[[Spec, bool], Task]] = {
     "esc50": esc50.load,
     "icbhi": icbhi.load,
+    "librispeech": librispeech.load,
     "nsynth": nsynth.load,
     "toy": toy.load,
     "urbansound8k": urbansound8k.load,
@@ -23,6 +24,7 @@ TASKS: dict[str, Callable[[Spec, bool], Task]] = {
 GETTERS: dict[str, Callable[..., Path]] = {
     "esc50": esc50.get,
     "icbhi": icbhi.get,
+    "librispeech": librispeech.get,
     "nsynth": nsynth.get,
     "toy": toy.get,
     "urbansound8k": urbansound8k.get,
