@@ -8,7 +8,7 @@ from pathlib import Path
 
 from soundmark.errors import TaskError
 from soundmark.spec import Spec, parse
-from soundmark.tasks import esc50, folder, icbhi, librispeech, nsynth, toy, urbansound8k
+from soundmark.tasks import esc50, folder, icbhi, librispeech, nsynth, speech_commands, toy, urbansound8k
 from soundmark.tasks.base import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, only, split_rounds
 from soundmark.tasks.view import View, load_view, views
 
@@ -17,6 +17,7 @@ TASKS: dict[str, Callable[[Spec, bool], Task]] = {
     "icbhi": icbhi.load,
     "librispeech": librispeech.load,
     "nsynth": nsynth.load,
+    "speech_commands": speech_commands.load,
     "toy": toy.load,
     "urbansound8k": urbansound8k.load,
 }
@@ -26,6 +27,7 @@ GETTERS: dict[str, Callable[..., Path]] = {
     "icbhi": icbhi.get,
     "librispeech": librispeech.get,
     "nsynth": nsynth.get,
+    "speech_commands": speech_commands.get,
     "toy": toy.get,
     "urbansound8k": urbansound8k.get,
 }
