@@ -69,6 +69,7 @@ def test_an_incomplete_data_set_is_an_error_unless_allowed(tiny):
     task = tasks.load("esc50", allow_partial=True)
     assert len(task.clips) == 9
     assert task.classes == ("dog", "rain")
+    assert task.protocol == "official 5 folds, incomplete: 9 of 2000 clips"
     assert any("missing: 1-1000-A-0.wav" in note for note in task.notes)
 
 

@@ -19,7 +19,7 @@ def task_of(clips, classes, root="root", **said):
 
 
 def found_of(clips, total):
-    return published.Found({clip.path: clip.path for clip in clips}, total, ())
+    return published.Found(replace(KNOWN, recordings=total), {clip.path: clip.path for clip in clips})
 
 
 def clips_of(rows):
@@ -90,6 +90,7 @@ def test_a_whole_data_set_keeps_its_protocol():
     clips = clips_of(ROWS)
     task = published.settled(task_of(clips, ["owl", "tit", "crow"]), found_of(clips, 8), published.by_folds)
     assert (task.protocol, task.official, task.notes) == ("official folds", True, ())
+    assert (task.title, task.licence, task.source) == ("Birds", "CC0", "https://birds.example")
     assert task.classes == ("owl", "tit")
     assert [(each.name, each.test) for each in task.rounds] == [("1", (0, 2, 4, 6)), ("2", (1, 3, 5, 7))]
 

@@ -96,9 +96,6 @@ def load_from(root: Path, allow_partial: bool = False, spec: Spec = Spec("icbhi"
         rounds=(),
         metric="icbhi_score",
         positive="abnormal" if given["labels"] == "recordings" else "",
-        title=KNOWN.title,
-        licence=KNOWN.licence,
-        source=KNOWN.source,
         official=official,
     )
     task = published.settled(task, found, published.by_split if official else published.by_groups)

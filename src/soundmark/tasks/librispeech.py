@@ -75,9 +75,6 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         classes=tuple(sorted({clip.label for clip in clips}, key=int)),
         protocol="split by chapter inside each speaker, made by Soundmark",
         rounds=(),
-        title=KNOWN.title,
-        licence=KNOWN.licence,
-        source=KNOWN.source,
     )
     return published.settled(task if found.few else split_by_chapter(task), found, published.by_split)
 

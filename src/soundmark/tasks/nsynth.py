@@ -84,9 +84,6 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         classes=CLASSES,
         protocol="official split into train and test",
         rounds=(),
-        title=KNOWN.title,
-        licence=KNOWN.licence,
-        source=KNOWN.source,
         official=True,
     )
     kept = task if found.few else without_tested(task)

@@ -60,24 +60,25 @@ class Found:
     """The recordings of a data set that are there.
 
     Attributes:
+        known: the data set.
         paths: stem (path from the root without the ending) to path, of every listed recording that is there.
-        total: how many should be there.
         notes: what is missing, and what differs from the published files.
     """
 
+    known: DataSet
     paths: Paths
-    total: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def gap(self) -> str:
         """For the protocol's name, where recordings are missing; else ""."""
-        return f"{len(self.paths)} of {self.total} recordings" if len(self.paths) < self.total else ""
+        total = self.known.recordings
+        return f"{len(self.paths)} of {total} recordings" if len(self.paths) < total else ""
 
     @property
     def few(self) -> bool:
         """Fewer than half are there."""
-        return 2 * len(self.paths) < self.total
+        return 2 * len(self.paths) < self.known.recordings
 
 
 def find_root(known: DataSet, is_root: Callable[[Path], bool]) -> Path:
@@ -140,7 +141,7 @@ def match(known: DataSet, root: Path, listed: Iterable[str], there: Paths, allow
     """
     listed = list(dict.fromkeys(listed))
     paths = {stem: there[stem] for stem in listed if stem in there}
-    found = Found(paths, known.recordings, ())
+    found = Found(known, paths)
     notes = []
     if found.gap:
         missing = [stem for stem in listed if stem not in there]
@@ -188,17 +189,24 @@ def by_groups(clips: Sequence[Clip], classes: Sequence[str]) -> Divided:
 
 
 def settled(task: Task, found: Found, divide: Divide) -> Task:
-    """The task with its rounds: the official ones, or, of a sample, group folds.
+    """The task with its rounds, the official ones or, of a sample, group folds, and with what is known of the data set.
 
     Args:
-        task: all but its rounds; its notes are added to.
+        task: all but its rounds, licence and source; its notes are added to.
         found: the recordings that are there.
         divide: the protocol's own way, given clips and classes.
 
     Raises:
         TaskError: if it is a sample in which fewer than two classes have two groups.
     """
-    task = replace(task, notes=(*task.notes, *found.notes))
+    known = found.known
+    task = replace(
+        task,
+        title=task.title or known.title,
+        licence=known.licence,
+        source=known.source,
+        notes=(*task.notes, *found.notes),
+    )
     present = {clip.label for clip in task.clips}
     task = replace(task, classes=tuple(name for name in task.classes if name in present))
     divided = None if found.few else _possible(task, found, divide)

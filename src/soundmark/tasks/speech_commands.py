@@ -122,8 +122,6 @@ def load_from(root: Path, allow_partial: bool = False, spec: Spec = Spec("speech
         protocol="official lists" + (", unknown and silence drawn by Soundmark" if twelve else ""),
         rounds=(),
         title=KNOWN[version].title + (", twelve classes" if twelve else ""),
-        licence=KNOWN[version].licence,
-        source=KNOWN[version].source,
         official=True,
     )
     return published.settled(task, found, published.by_split)

@@ -78,9 +78,6 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         classes=CLASSES,
         protocol="official 10 folds",
         rounds=(),
-        title=KNOWN.title,
-        licence=KNOWN.licence,
-        source=KNOWN.source,
         official=True,
     )
     return published.settled(task, found, published.by_folds)
