@@ -89,6 +89,36 @@ def test_a_score_of_one_field_is_measured_where_it_is_the_headline_and_nowhere_e
     assert "icbhi_score" not in metrics.summary(given, metric="accuracy", n=50)["metrics"]
 
 
+def test_a_headline_may_be_the_mean_over_folds_of_unequal_size():
+    targets = [0, 0, 1, 1, 0, 1]
+    given = predictions(targets, sure([0, 0, 1, 1, 0, 0], 2), folds=["1", "1", "1", "1", "2", "2"])
+    found = metrics.summary(given, metric="accuracy", over="folds", n=200)
+    assert found["headline"]["value"] == pytest.approx((1 + 1 / 2) / 2) == found["over_folds"]["accuracy"]["mean"]
+    assert found["headline"]["over"] == "folds"
+    assert found["headline"]["low"] < found["headline"]["value"] < found["headline"]["high"]
+    assert found["headline"]["chance"] == pytest.approx(1 / 2)
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(5 / 6)
+    plain = metrics.summary(given, metric="accuracy", n=200)
+    assert "over" not in plain["headline"]
+    assert {key: found[key] for key in found if key != "headline"} == {
+        key: plain[key] for key in plain if key != "headline"
+    }
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_mean_over_folds_leaves_out_folds_without_a_score():
+    given = predictions([0, 1, 1, 1], sure([0, 1, 1, 1], 2), folds=["1", "1", "2", "2"])
+    found = metrics.summary(given, metric="icbhi_score", over="folds", n=50)
+    assert found["headline"]["value"] == 1.0
+    assert found["folds"][1]["metrics"]["icbhi_score"] is None
+
+
+def test_equal_folds_give_the_same_headline_either_way():
+    given = predictions([0, 1, 0, 1], sure([0, 1, 1, 1], 2), folds=["1", "1", "2", "2"])
+    values = [metrics.summary(given, metric="accuracy", over=over, n=50)["headline"] for over in ("clips", "folds")]
+    assert values[0]["value"] == values[1]["value"] == 0.75
+
+
 def test_a_class_without_clips_is_left_out_of_the_mean_and_undefined_in_the_table():
     targets, p = np.array([0, 0, 1]), sure([0, 2, 1], 4)
     assert metrics.balanced_accuracy(targets, p) == pytest.approx(0.75)

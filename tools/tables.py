@@ -396,7 +396,8 @@ def folds(run: Json) -> str:
 
 def metric(run: Json) -> str:
     """The headline's name in words."""
-    return str(run["headline"]["metric"]).replace("_", " ")
+    mean = ", mean over folds" if run["headline"].get("over") == "folds" else ""
+    return str(run["headline"]["metric"]).replace("_", " ") + mean
 
 
 def by_score(cell: Json) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ Probabilities of a clip need not sum to one; log loss and calibration, which are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 
 PAIRS = 20
+_HEADLINE = "headline"  # among what is measured, where it is none of the metrics over all clips
 
 
 # --- From a confusion matrix -------------------------------------------------------------------------------------
@@ -214,7 +215,13 @@ def _measure(
 
 
 def summary(
-    predictions: Predictions, *, metric: str, positive: str = "", seed: int = 0, n: int = RESAMPLES
+    predictions: Predictions,
+    *,
+    metric: str,
+    positive: str = "",
+    over: Literal["clips", "folds"] = "clips",
+    seed: int = 0,
+    n: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Everything that `metrics.json` says about predictions. All values are plain and JSON-clean; None is "undefined".
 
@@ -222,6 +229,7 @@ def summary(
         predictions: of the test side of every fold.
         metric: the headline's, one of `METRICS`.
         positive: in a two-class task, the class looked for; empty means the second class.
+        over: the headline is measured over all clips at once, or in every fold and then averaged, as some data sets do.
         seed: of the resampling.
         n: number of resamples.
 
@@ -229,7 +237,8 @@ def summary(
         A dict with
 
         - `format` 1; `classes`; `clips` and `groups`, how many;
-        - `headline` {metric, value, low, high, chance}: chance is the metric of always saying the commonest class;
+        - `headline` {metric, value, low, high, chance}: chance is the metric of always saying the commonest class; with
+          `over` "folds" where it is a mean over folds;
         - `metrics` {name: {value, low, high}}, over all clips at once, with 95 % intervals;
         - `folds` [{fold, clips, groups, metrics: {name: value}}];
         - `over_folds` {name: {mean, std, min, max}}, std being that of a sample, None for one fold;
@@ -254,8 +263,14 @@ def summary(
         raise ResultsError(f"the positive class {positive!r} is not among the classes: {', '.join(classes)}")
     groups = predictions.groups
     place = None if len(classes) != 2 else classes.index(positive) if positive else 1
-    point = {name: v[0] for name, v in _measure(targets, p, np.ones((1, len(targets))), place, metric).items()}
-    draws = [_measure(targets, p, weights, place, metric) for weights in cluster_weights(groups, n=n, seed=seed)]
+
+    def at(weights: Floats) -> dict[str, Floats]:
+        found = _measure(targets, p, weights, place, metric)
+        return found | ({_HEADLINE: _over_folds(predictions, p, metric, weights)} if over == "folds" else {})
+
+    each_once = np.ones((1, len(targets)))
+    point = {name: v[0] for name, v in at(each_once).items()}
+    draws = [at(weights) for weights in cluster_weights(groups, n=n, seed=seed)]
     limits = {name: bounds(np.concatenate([draw[name] for draw in draws])) for name in point}
 
     scalars = {name: value for name, value in point.items() if np.ndim(value) == 0}
@@ -270,19 +285,22 @@ def summary(
         name: {"value": number(value), **interval_of(value, *limits[name], evidence.get(name, group_index(groups)[1]))}
         for name, value in scalars.items()
     }
+    head = measured.pop(_HEADLINE, measured[metric])
     counts = confusion(targets, predicted(p), len(classes))
-    folds = _folds(predictions, place, metric, list(scalars))
+    folds = _folds(predictions, place, metric, list(measured))
     common = np.eye(len(classes))[np.full(len(targets), np.argmax(counts.sum(axis=1)))]
     chance = number(METRICS[metric](targets, common))
+    if over == "folds":
+        chance = number(_over_folds(predictions, common, metric, each_once)[0])
     found: dict[str, Any] = {
         "format": 1,
         "classes": list(classes),
         "clips": len(targets),
         "groups": group_index(groups)[1],
-        "headline": {"metric": metric, **measured[metric], "chance": chance},
+        "headline": {"metric": metric, **head, "chance": chance, **({"over": over} if over != "clips" else {})},
         "metrics": measured,
         "folds": folds,
-        "over_folds": {name: _spread([fold["metrics"][name] for fold in folds]) for name in scalars},
+        "over_folds": {name: _spread([fold["metrics"][name] for fold in folds]) for name in measured},
         "per_class": _class_table(predictions, in_class, point, limits),
         "confusion": counts.astype(int).tolist(),
         "confused_pairs": _confused_pairs(counts, classes),
@@ -327,6 +345,16 @@ def alarm_rows(
         flagged = scores >= np.array([chosen[fold] for fold in predictions.folds])
         rows.append({"max_false_alarm": rate, "thresholds": chosen} | alarm(flagged, is_positive, predictions.groups))
     return rows
+
+
+def _over_folds(predictions: Predictions, probabilities: Floats, metric: str, weights: Floats) -> Floats:
+    """Mean of a metric over the folds for each row of weights, without folds where it is undefined: (k, n) to (k,)."""
+    folds = np.asarray(predictions.folds, dtype=str)
+    values = [
+        METRICS[metric](predictions.targets[here], probabilities[here], weights[:, here])
+        for here in (np.flatnonzero(folds == fold) for fold in sorted(set(predictions.folds)))
+    ]
+    return np.asarray(_mean_present(np.stack(values, axis=-1)))
 
 
 def _folds(predictions: Predictions, place: int | None, metric: str, names: list[str]) -> list[dict[str, Any]]:

@@ -127,7 +127,7 @@ def evaluate(
         with suppress(OSError):  # another process may be at work on another fold
             (folder / "training").rmdir()
     predictions = _predictions(task, results)
-    summary = metrics.summary(predictions, metric=task.metric, positive=task.positive)
+    summary = metrics.summary(predictions, metric=task.metric, positive=task.positive, over=task.over)
     summary |= _about(task, candidates, results, bad, seed)
     if task.positive and all(result.thresholds for result in results):
         thresholds = {result.name: result.thresholds for result in results}

@@ -98,7 +98,7 @@ def pooling(
         votes = _votes(task, owner, moments, single)
         whole = _measured(task, given(head).give(task.clips, merged), seed, progress)
         found[head] = {
-            level: _brief(metrics.summary(said, metric=task.metric, positive=task.positive))
+            level: _brief(metrics.summary(said, metric=task.metric, positive=task.positive, over=task.over))
             for level, said in (("moments", single), ("votes", votes), ("pooled", whole))
         }
         panels = [(_LEVELS[level], summary) for level, summary in found[head].items()]
@@ -153,7 +153,9 @@ def heads(
         given = GivenVectors(encoder, pooling, head, Heard(probe.encoder, probe.pooling))
         ready = given.give(task.clips, probe.vectors(task))
         summaries = [
-            metrics.summary(_measured(task, ready, seed, progress), metric=task.metric, positive=task.positive)
+            metrics.summary(
+                _measured(task, ready, seed, progress), metric=task.metric, positive=task.positive, over=task.over
+            )
             for seed in wanted
         ]
         values = [summary["headline"]["value"] for summary in summaries]

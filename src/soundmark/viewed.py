@@ -46,7 +46,10 @@ def through(run: Run, name: str, folder: str | os.PathLike[str]) -> Run:
     if place.exists() and any(place.iterdir()) and not _is_ours(place, full):
         raise ResultsError(f"{place} holds something else already: name another folder with --out")
     seen = _seen(run.predictions, view)
-    found = metrics.summary(seen, metric=view.metric or run.metrics["headline"]["metric"], positive=view.positive)
+    head = run.metrics["headline"]
+    found = metrics.summary(
+        seen, metric=view.metric or head["metric"], positive=view.positive, over=head.get("over", "clips")
+    )
     found |= {"task": full} | {key: run.metrics[key] for key in _KEPT if key in run.metrics}
     notes = [*run.metrics.get("notes", ()), _note(run, view)]
     thresholds = _thresholds(seen, view.positive) if view.positive else {}

@@ -313,6 +313,8 @@ def test_words_of_every_metric():
         )
         assert part in head["sentence"]
         assert (head["scale"] is None) == (metric == "log_loss")
+    mean = {"metric": "accuracy", "value": 0.8, "low": 0.7, "high": 0.9, "over": "folds"}
+    assert "averaged over the folds, 80.0" in words.headline(base | {"headline": mean})["sentence"]
 
 
 def test_words_of_reliability():

@@ -64,11 +64,12 @@ def test_a_folder_with_other_things_is_left_alone(toy, tmp_path):
 
 
 def test_the_manifest_is_a_task_with_the_same_protocol(toy, tmp_path):
+    toy = replace(toy, over="folds")
     export(toy, tmp_path / "out", progress=False)
     task = tasks.load(str(tmp_path / "out" / "manifest.csv"))
     assert [clip.label for clip in task.clips] == [clip.label for clip in toy.clips]
     assert [clip.group for clip in task.clips] == [clip.group for clip in toy.clips]
-    for name in ("rounds", "classes", "metric", "positive", "protocol", "official", "licence", "title"):
+    for name in ("rounds", "classes", "metric", "over", "positive", "protocol", "official", "licence", "title"):
         assert getattr(task, name) == getattr(toy, name)
     assert task.notes == ("Exported from toy:danger?clips=4&seconds=0.5.", *toy.notes)
     assert tasks.load(str(tmp_path / "out")).classes == ("danger", "safe")

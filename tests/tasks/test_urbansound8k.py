@@ -46,6 +46,7 @@ def test_the_published_set_by_its_ten_folds(tree):
     root = tree()
     task = tasks.load("urbansound8k")
     assert (task.root, task.protocol, task.metric, task.official) == (root, "official 10 folds", "accuracy", True)
+    assert task.over == "folds"
     assert task.classes == ("dog_bark", "siren")
     assert task.notes == ()
     assert [(each.name, len(each.train), len(each.test)) for each in task.rounds] == [

@@ -117,7 +117,7 @@ def asked(args: argparse.Namespace) -> Recipe:
 def summary(metrics: dict) -> str:  # type: ignore[type-arg]
     """The lines a run ends with: what was measured, the score, its interval and the caveats."""
     head = metrics["headline"]
-    name = head["metric"].replace("_", " ")
+    name = head["metric"].replace("_", " ") + (", mean over folds" if head.get("over") == "folds" else "")
     lines = [
         f"{metrics['task']}: {metrics['protocol']}, {metrics['clips']} clips of {metrics['groups']} groups",
         f"{name}: {head['value']:.2%}  (95 % interval {head['low']:.2%} to {head['high']:.2%})",

@@ -73,7 +73,8 @@ def _folds(metrics: Mapping[str, Any]) -> Drawing | None:
         f"{word.capitalize()} of each of {len(folds)} folds, from {percent(min(values))} to {percent(max(values))}; "
         f"mean {percent(over['mean'])}, standard deviation {percent(over['std'])}."
     )
-    key = "dot: one fold; line and band: all clips, with 95 % interval"
+    line = "mean of the folds" if head.get("over") == "folds" else "all clips"
+    key = f"dot: one fold; line and band: {line}, with 95 % interval"
     tall = 27.0 * len(folds)
     d = drawing("folds", "Every fold by itself", caption, key, WIDTH, KEY_ROOM + tall + 44)
     labels = [f"fold {shown(fold['fold'], 12)}" if len(fold["fold"]) < 5 else shown(fold["fold"], 16) for fold in folds]
@@ -84,7 +85,7 @@ def _folds(metrics: Mapping[str, Any]) -> Drawing | None:
     ax.set_xlim(max(-0.01, min(ends) - pad), min(1.01, max(ends) + pad))
     ax.set_ylim(len(folds) - 0.5, -0.5)
     band = ax.axvspan(head["low"], head["high"], color=RIGHT, alpha=0.13, linewidth=0)
-    d.tip(band, f"All clips: {percent(head['value'])}, 95 % interval {spread(head['low'], head['high'])}")
+    d.tip(band, f"{line.capitalize()}: {percent(head['value'])}, 95 % interval {spread(head['low'], head['high'])}")
     ax.axvline(head["value"], color=RIGHT, linewidth=1.6)
     for y, (fold, value) in enumerate(zip(folds, values, strict=True)):
         ax.plot(ax.get_xlim(), [y, y], color=LINE, linewidth=0.8, zorder=1)

@@ -75,7 +75,8 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The score in words and as places on a scale from 0 to 100."""
     head = metrics["headline"]
     metric, chance, words = head["metric"], head.get("chance"), _value(head["metric"], head["value"])
-    sentence = (_HEARD + _SENTENCES.get(metric, _SENTENCE)).format(
+    mean = "averaged over the folds, " if head.get("over") == "folds" else ""
+    sentence = (_HEARD + mean + _SENTENCES.get(metric, _SENTENCE)).format(
         clips=count(metrics["clips"], "clip"),
         sources=f"from {count(metrics['groups'], 'source')} " if metrics["groups"] != metrics["clips"] else "",
         value=words,

@@ -66,6 +66,7 @@ class Task:
         protocol: the protocol's name, as printed in results, such as "official 5 folds".
         rounds: what is trained and tested in each round of the protocol.
         metric: the score of the headline: "accuracy", "balanced_accuracy", "macro_f1", "icbhi_score".
+        over: whether that is measured over all clips at once, or in every fold and then averaged.
         positive: in a two-class task, the class whose recall matters (danger, abnormal); else "".
         view: name of the view that relabelled this task, or "".
         title, licence, source: for people: what it is, its licence, where it comes from.
@@ -81,6 +82,7 @@ class Task:
     rounds: tuple[Round, ...]
     kind: Literal["single", "multi"] = "single"
     metric: str = "accuracy"
+    over: Literal["clips", "folds"] = "clips"
     positive: str = ""
     view: str = ""
     title: str = ""

@@ -65,6 +65,7 @@ def export(
         "source": task.source,
         "classes": list(task.classes),
         "metric": task.metric,
+        "over": task.over,
         "positive": task.positive,
         "protocol": task.protocol,
         "official": task.official,

@@ -101,6 +101,7 @@ def _restore(task: Task, about: Mapping[str, Any]) -> Task:
         licence=about["licence"],
         source=about["source"],
         metric=about["metric"],
+        over=about.get("over", "clips"),
         positive=about["positive"],
         protocol=about["protocol"],
         official=about["official"],

@@ -247,6 +247,7 @@ def _sample(task: Task, found: Found) -> Task:
         clips=clips,
         rounds=rounds,
         protocol=f"sample: {len(rounds)} group folds",
+        over="clips",
         notes=(note, *task.notes),
         official=False,
     )

@@ -1,8 +1,7 @@
 """UrbanSound8K: 8732 excerpts of at most 4 s in ten classes of city sounds, and ten official folds.
 
 The folds are the protocol: excerpts of one recording (`fsID`) lie in one fold, so a random split in their place tells
-how well a recording is recognised that was trained on. Published scores are the mean over the ten folds, which differ
-in size: in metrics.json that is `over_folds`, beside the headline, which is over all clips.
+how well a recording is recognised that was trained on. The score is the mean over the ten folds, which differ in size.
 
 Caveats: rates, depths (24 bit among them) and channels are mixed; excerpts are as short as 0.05 s; classes are uneven
 (`car_horn` and `gun_shot` have fewer than half the others' clips); the sound is in the foreground in some (`salience`
@@ -78,6 +77,7 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         classes=CLASSES,
         protocol="official 10 folds",
         rounds=(),
+        over="folds",
         official=True,
     )
     return published.settled(task, found, published.by_folds)
