@@ -118,6 +118,12 @@ def test_runs_on_a_part_of_a_data_set_are_marked_and_stand_behind_the_others(res
     assert rows == ["| `esc50`", "| `esc50`, incomplete", "| `esc50`, sample", "| `esc50:danger`"]
 
 
+def test_a_mean_over_folds_is_called_so(results: Path) -> None:
+    run = measured(0.9, headline={"metric": "accuracy", "value": 0.9, "low": 0.8, "high": 0.95, "over": "folds"})
+    (results / "runs" / "a.json").write_text(json.dumps(run), encoding="utf-8")
+    assert "| accuracy, mean over folds | 90.0 % |" in tables.headlines(results)
+
+
 def trained(fold: str, epochs: int, **more: Any) -> dict[str, Any]:
     rows = [
         {"stage": stage, "epoch": epoch, "rate": 1 / 3000, "train_loss": 2 / 3, "valid_loss": None, "seconds": 6.123456}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,3 +28,9 @@ def plant(root: Path, names: Iterable[str]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(wav())
+
+
+def pack(folder: Path, archive: Path, name: str) -> None:
+    """Pack a folder under another name, as data sets are published."""
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder, name)

@@ -1,3 +1,4 @@
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from soundmark import metrics, tasks
 from soundmark.errors import SpecError, TaskError
+from soundmark.spec import Spec
 from soundmark.tasks import icbhi
 from soundmark.tasks.base import Clip
 from trees import plant
@@ -166,6 +168,15 @@ def test_a_missing_annotation_is_told(tree):
     (tree / "ICBHI_final_database" / "101_1b1_Al_sc_Meditron.txt").unlink()
     with pytest.raises(TaskError, match=r"cannot read .*101_1b1_Al_sc_Meditron.txt: No such file"):
         tasks.load("icbhi")
+
+
+def test_the_files_as_they_are_published(tree, serve, tmp_path):
+    shutil.copy(tree / icbhi.LIST, tmp_path / "web" / icbhi.LIST)
+    shutil.make_archive(str(tmp_path / "web" / "ICBHI_final_database"), "zip", tree, "ICBHI_final_database")
+    root = icbhi.get(Spec("icbhi"), tmp_path / "sets", url=serve, progress=False)
+    assert root == tmp_path / "sets" / "ICBHI"
+    assert sorted(path.name for path in root.iterdir()) == ["ICBHI_challenge_train_test.txt", "ICBHI_final_database"]
+    assert len(icbhi.load_from(root).clips) == len(RECORDINGS)
 
 
 @pytest.mark.data

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from soundmark import tasks
 from soundmark.errors import TaskError
+from soundmark.spec import Spec
 from soundmark.tasks import librispeech
 from soundmark.tasks.base import Clip, Task, split_rounds
-from trees import plant
+from trees import pack, plant
 
 # Speaker: utterances by chapter.
 SPEECH = {"19": {"198": 3, "227": 2, "1000": 2}, "26": {"495": 1, "496": 4}, "103": {"7": 2}}
@@ -94,6 +95,15 @@ def test_without_data_the_error_says_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("SOUNDMARK_DATA", str(tmp_path))
     with pytest.raises(TaskError, match=r"soundmark data get librispeech.*6.3 GB.*openslr.org/12"):
         tasks.load("librispeech")
+
+
+def test_the_archive_as_it_is_published(tree, serve, tmp_path, monkeypatch):
+    pack(tree, tmp_path / "web" / "train-clean-100.tar.gz", "LibriSpeech")
+    monkeypatch.setattr(librispeech, "ARCHIVES", tuple(replace(each, md5="") for each in librispeech.ARCHIVES))
+    url = f"{serve}/train-clean-100.tar.gz"
+    root = librispeech.get(Spec("librispeech"), tmp_path / "sets", url=url, progress=False)
+    assert root == tmp_path / "sets" / "LibriSpeech"
+    assert len(librispeech.load_from(root).clips) == 12
 
 
 @pytest.mark.data

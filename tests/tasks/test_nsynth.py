@@ -5,8 +5,9 @@ import pytest
 
 from soundmark import tasks
 from soundmark.errors import TaskError
+from soundmark.spec import Spec
 from soundmark.tasks import nsynth
-from trees import plant
+from trees import pack, plant
 
 # Part: notes of family, instrument. Valid and test share an instrument, as in the published set.
 NOTES = {
@@ -93,6 +94,14 @@ def test_another_table_is_refused(tree, text, message):
     (tree / "nsynth-valid" / "examples.json").write_text(text)
     with pytest.raises(TaskError, match=rf"examples.json .*{message}"):
         tasks.load("nsynth", allow_partial=True)
+
+
+def test_the_archives_as_they_are_published(tree, serve, tmp_path):
+    for part in NOTES:
+        pack(tree / f"nsynth-{part}", tmp_path / "web" / f"nsynth-{part}.jsonwav.tar.gz", f"nsynth-{part}")
+    root = nsynth.get(Spec("nsynth"), tmp_path / "sets", url=serve, progress=False)
+    assert root == tmp_path / "sets" / "nsynth"
+    assert len(nsynth.load_from(root).clips) == TOTAL - 1
 
 
 @pytest.mark.data

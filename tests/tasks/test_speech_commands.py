@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soundmark import audio, tasks
-from soundmark.errors import SpecError, TaskError
+from soundmark.errors import DownloadError, SpecError, TaskError
+from soundmark.spec import Spec
 from soundmark.tasks import speech_commands
 from soundmark.tasks.base import Clip
-from trees import plant
+from trees import pack, plant
 
 # Sides of speakers, as the official hash would have it.
 SIDES = {"0a1": "train", "0b2": "train", "0c3": "valid", "0d4": "test"}
@@ -183,6 +184,21 @@ def test_another_list_is_refused(tree, line):
     (root / "validation_list.txt").write_text(f"yes/0c3_nohash_0.wav\n{line}\n")
     with pytest.raises(TaskError, match=r"validation_list.txt, line 2: .* is no recording of Speech Commands v0.02"):
         tasks.load("speech_commands")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_archives_as_they_are_published(tree, serve, tmp_path, monkeypatch, version):
+    pack(tree(version), tmp_path / "web" / "words.tar.gz", ".")
+    ours = Spec("speech_commands", settings={"version": str(version)})
+    ask = {"url": f"{serve}/words.tar.gz", "progress": False}
+    with pytest.raises(DownloadError, match="is not what was expected"):
+        speech_commands.get(ours, tmp_path / "sets", **ask)
+    archive = replace(speech_commands.ARCHIVES[version], size=None, sha256="")
+    monkeypatch.setitem(speech_commands.ARCHIVES, version, archive)
+    root = speech_commands.get(ours, tmp_path / "sets", **ask)
+    assert root == tmp_path / "sets" / f"speech_commands_v0.0{version}"
+    assert (root / "_background_noise_" / "running_tap.wav").is_file()
+    assert len(speech_commands.load_from(root, spec=ours).clips) == 8 * len(speech_commands.WORDS[version])
 
 
 @pytest.mark.data

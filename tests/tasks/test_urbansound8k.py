@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soundmark import tasks
-from soundmark.errors import TaskError
+from soundmark.errors import DownloadError, TaskError
+from soundmark.spec import Spec
 from soundmark.tasks import check, urbansound8k
-from trees import plant
+from trees import pack, plant
 
 HEADER = "slice_file_name,fsID,start,end,salience,fold,classID,class"
 # Of ten folds: one recording with two excerpts of dogs, one with an excerpt of a siren.
@@ -115,6 +116,17 @@ def test_another_table_is_refused(tree):
         table.write_text(bad)
         with pytest.raises(TaskError, match=message):
             tasks.load("urbansound8k", allow_partial=True)
+
+
+def test_the_archive_as_it_is_published(tree, serve, tmp_path, monkeypatch):
+    pack(tree(), tmp_path / "web" / "UrbanSound8K.tar.gz", "UrbanSound8K")
+    ask = {"url": f"{serve}/UrbanSound8K.tar.gz", "progress": False}
+    with pytest.raises(DownloadError, match=r"its md5 is .* instead of 9aa69802bbf37fb986f71ec1483a196e"):
+        urbansound8k.get(Spec("urbansound8k"), tmp_path / "sets", **ask)
+    monkeypatch.setattr(urbansound8k, "ARCHIVES", tuple(replace(each, md5="") for each in urbansound8k.ARCHIVES))
+    root = urbansound8k.get(Spec("urbansound8k"), tmp_path / "sets", **ask)
+    assert root == tmp_path / "sets" / "UrbanSound8K"
+    assert len(urbansound8k.load_from(root).clips) == 30
 
 
 @pytest.mark.data
