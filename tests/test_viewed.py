@@ -119,6 +119,8 @@ def test_the_command_writes_and_prints_it(tmp_path: Path, view: str, capsys: pyt
     assert cli.main(["report", str(tmp_path / "run"), "--view", view, "--no-audio"]) == 0
     said = capsys.readouterr().out
     assert "recall at 5% false alarms" in said
+    page = (tmp_path / "run-alarm" / "report.html").read_text("utf-8")
+    assert "Thresholds come from the test clips of all other folds;" in page
     assert (tmp_path / "run-alarm" / "report.html").exists()
     first = Run.read(tmp_path / "run-alarm").metrics
     assert cli.main(["report", str(tmp_path / "run"), "--view", view, "--no-audio"]) == 0  # its own may be renewed

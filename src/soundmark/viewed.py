@@ -55,7 +55,7 @@ def through(run: Run, name: str, folder: str | os.PathLike[str]) -> Run:
     thresholds = _thresholds(seen, view.positive) if view.positive else {}
     if thresholds:
         found["alarm"] = metrics.alarm_rows(seen, view.positive, thresholds)
-        notes.append("A threshold of a fold was chosen on the test clips of all other folds.")
+        found["thresholds_from"] = "the test clips of all other folds"
     found["notes"] = notes
     found["command"] = f"soundmark report {run.folder.as_posix()} --view {name} --out {place.as_posix()}"
     done = Run(place, run.recipe, seen, found, run.environment)

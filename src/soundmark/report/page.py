@@ -94,6 +94,7 @@ def render(run: results.Run, task: Task | None) -> str:
         tuned=words.tuned(metrics),
         alarm=words.alarm(metrics),
         training=words.training(metrics),
+        thresholds_from=metrics.get("thresholds_from", "clips held out on the training side"),
         looked_for=(metrics.get("two_class") or {}).get("positive"),
         plots={name: {"title": plot.title, "svg": Markup(plot.svg)} for name, plot in drawn.items()},  # noqa: S704 - ours
         big_confusion=drawn["confusion"].width > _BIG,

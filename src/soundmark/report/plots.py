@@ -301,11 +301,13 @@ def _curve(metrics: Mapping[str, Any], name: str) -> Drawing | None:
         most = percent(row["max_false_alarm"], 0)
         d.tip(
             dot,
-            f"Threshold for at most {most} false alarms, chosen in training: recall {percent(row['recall'])}, "
+            f"Threshold for at most {most} false alarms: recall {percent(row['recall'])}, "
             f"false alarms {percent(row['realised'])}",
         )
         style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": INK}
-        ax.annotate(f"at {most} false alarms", place, (9, -11 if roc else 5), **style)
+        right = place[0] > 0.7  # else the words would leave the drawing
+        aside = (-9, -11) if right else (9, -11 if roc else 5)
+        ax.annotate(f"at {most} false alarms", place, aside, ha="right" if right else "left", **style)
     for axis in (ax.xaxis, ax.yaxis):
         _percent_axis(axis)
     ax.set_xlabel(f"false alarms: share of the clips that are not {looked_for}" if roc else f"recall of {looked_for}")
