@@ -1,15 +1,17 @@
 import hashlib
 import io
 import tarfile
+from dataclasses import replace
 
 import pytest
 
 from soundmark.errors import DownloadError, TaskError
 from soundmark.tasks import fetching
 from soundmark.tasks.base import Clip, Task
+from soundmark.tasks.published import DataSet
 from trees import wav
 
-SOURCE = "https://birds.example"
+BIRDS = DataSet("birds", "Birds", ("Birds",), 2, ".wav", "2 MB", "CC0", "https://birds.example")
 
 
 def load_from(root):
@@ -48,7 +50,7 @@ def host(tmp_path, serve):
 
 
 def get(tmp_path, archives, **said):
-    return fetching.get("Birds", SOURCE, archives, tmp_path / "sets", load_from, progress=False, **said)
+    return fetching.get(BIRDS, archives, tmp_path / "sets", load_from, progress=False, **said)
 
 
 def whole():
@@ -88,7 +90,9 @@ def test_another_address_is_that_of_the_folder_or_of_the_only_file(host, tmp_pat
     assert get(tmp_path, archives, url=f"{serve}/").is_dir()
     (tmp_path / "web" / "alone.tar.gz").write_bytes(b"no archive")
     with pytest.raises(DownloadError, match="damaged or no archive"):
-        fetching.get("One", SOURCE, archives[1:2], tmp_path / "sets", load_from, url=f"{serve}/alone.tar.gz")
+        fetching.get(
+            replace(BIRDS, folders=("One",)), archives[1:2], tmp_path / "sets", load_from, url=f"{serve}/alone.tar.gz"
+        )
 
 
 def test_a_page_in_place_of_an_archive_is_thrown_away_and_the_way_by_hand_told(host, tmp_path):

@@ -20,12 +20,21 @@ from soundmark.files import data_folders
 from soundmark.spec import Spec, take
 from soundmark.tasks import fetching
 from soundmark.tasks.base import Clip, Task, fold_rounds, leak_notes
+from soundmark.tasks.published import DataSet
 
-SOURCE = "https://github.com/karolpiczak/ESC-50"
-ADDRESS = f"{SOURCE}/archive/master.zip"
-FOLDERS = ("ESC-50", "ESC-50-master")
+KNOWN = DataSet(
+    name="esc50",
+    title="ESC-50, environmental sounds",
+    folders=("ESC-50", "ESC-50-master"),
+    recordings=2000,
+    suffix=".wav",
+    size="0.6 GB",
+    licence="CC BY-NC 3.0 (its ESC-10 part CC BY 3.0)",
+    source="https://github.com/karolpiczak/ESC-50",
+)
+ADDRESS = f"{KNOWN.source}/archive/master.zip"
 COLUMNS = ("filename", "fold", "target", "category", "src_file")
-CLIPS, FOLDS = 2000, 5
+CLIPS, FOLDS = KNOWN.recordings, 5
 
 # In the order of the table's `target` column; every ten are one of the five major categories.
 CLASSES: tuple[str, ...] = (
@@ -44,7 +53,7 @@ CLASSES: tuple[str, ...] = (
 def find_root() -> Path | None:
     """The folder of the data set on the search path of data folders, or None."""
     for folder in data_folders():
-        for place in (folder, *(folder / name for name in FOLDERS)):
+        for place in (folder, *(folder / name for name in KNOWN.folders)):
             if (place / "meta" / "esc50.csv").is_file():
                 return place
     return None
@@ -66,7 +75,7 @@ def load(spec: Spec, allow_partial: bool = False) -> Task:
         searched = os.pathsep.join(map(str, data_folders()))
         raise TaskError(
             f"ESC-50 is not here (searched {searched}): run `soundmark data get esc50`, which fetches {ADDRESS} "
-            "(0.6 GB), or put the folder that holds ESC-50 into SOUNDMARK_DATA"
+            f"({KNOWN.size}), or put the folder that holds ESC-50 into SOUNDMARK_DATA"
         )
     return load_from(root, allow_partial)
 
@@ -107,9 +116,9 @@ def load_from(root: Path, allow_partial: bool = False) -> Task:
         protocol="official 5 folds" + (f", incomplete: {len(clips)} of {CLIPS} clips" if len(clips) < CLIPS else ""),
         rounds=fold_rounds(clips),
         metric="accuracy",
-        title="ESC-50, environmental sounds",
-        licence="CC BY-NC 3.0 (its ESC-10 part CC BY 3.0)",
-        source=SOURCE,
+        title=KNOWN.title,
+        licence=KNOWN.licence,
+        source=KNOWN.source,
         notes=tuple(notes),
         official=True,
     )
@@ -127,9 +136,7 @@ def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, 
     """
     take(spec, {})
     archive = fetching.Archive(url=ADDRESS, name="ESC-50.zip", strip=1, wanted=_is_ours)
-    return fetching.get(
-        FOLDERS[0], SOURCE, (archive,), folder, load_from, url=url, keep_archive=keep_archive, progress=progress
-    )
+    return fetching.get(KNOWN, (archive,), folder, load_from, url, keep_archive=keep_archive, progress=progress)
 
 
 def _is_ours(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from soundmark.download import fetch
 from soundmark.errors import DamagedArchive, DownloadError, TaskError
 from soundmark.tasks.base import Task
+from soundmark.tasks.published import DataSet
 from soundmark.tasks.unpack import unpack
 
 
@@ -37,24 +38,16 @@ class Archive:
 
 
 def get(
-    name: str,
-    source: str,
-    archives: Sequence[Archive],
-    folder: Path,
-    load_from: Callable[[Path], Task],
-    *,
-    url: str = "",
-    keep_archive: bool = False,
-    progress: bool = True,
-) -> Path:
+    known: DataSet, archives: Sequence[Archive], folder: Path, load_from: Callable[[Path], Task], url: str = "",
+    *, keep_archive: bool = False, progress: bool = True,
+) -> Path:  # fmt: skip
     """Fetch a data set into a folder of its name, unless it is there, and check that it is complete.
 
     The data set appears under its name whole or not at all. An archive of known checksum is verified before it is
     unpacked; of others, the members are.
 
     Args:
-        name: of the data set's folder.
-        source: address of its page, for people.
+        known: the data set; its folder gets the first of the names that it may have.
         archives: what it is published in.
         folder: that data sets are kept in.
         load_from: its loader, which raises for what is incomplete.
@@ -69,6 +62,7 @@ def get(
         DownloadError: if it cannot be fetched or unpacked.
         TaskError: if what came is not the data set.
     """
+    name, source = known.folders[0], known.source
     target = folder / name
     if target.is_dir():
         with contextlib.suppress(TaskError):

@@ -110,16 +110,7 @@ def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, 
         TaskError: if what came is not NSynth.
     """
     take(spec, {})
-    return fetching.get(
-        KNOWN.folders[0],
-        KNOWN.source,
-        ARCHIVES,
-        folder,
-        load_from,
-        url=url,
-        keep_archive=keep_archive,
-        progress=progress,
-    )
+    return fetching.get(KNOWN, ARCHIVES, folder, load_from, url, keep_archive=keep_archive, progress=progress)
 
 
 def read_table(path: Path) -> list[tuple[str, str, str]]:

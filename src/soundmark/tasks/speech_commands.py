@@ -186,16 +186,12 @@ def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, 
     """
     version, _ = _settings(spec)
     ours = Spec("speech_commands", settings={"version": str(version)})
-    return fetching.get(
-        KNOWN[version].folders[0],
-        KNOWN[version].source,
-        (ARCHIVES[version],),
-        folder,
-        lambda root: load_from(root, spec=ours),
-        url=url,
-        keep_archive=keep_archive,
-        progress=progress,
-    )
+    known, archives = KNOWN[version], (ARCHIVES[version],)
+
+    def loaded(root: Path) -> Task:
+        return load_from(root, spec=ours)
+
+    return fetching.get(known, archives, folder, loaded, url, keep_archive=keep_archive, progress=progress)
 
 
 def version_of(root: Path) -> int:
