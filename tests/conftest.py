@@ -13,12 +13,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from soundmark import tasks
 from soundmark.files import data_folders
 from soundmark.tasks.base import Task
+
+# A busy machine is no failure, and every run draws the same examples.
+hypothesis.settings.register_profile("soundmark", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("soundmark")
 
 
 @pytest.fixture(autouse=True)
