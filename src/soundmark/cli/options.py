@@ -46,6 +46,22 @@ def add_training(options: argparse.ArgumentParser) -> None:
     )
 
 
+def add_learner(options: argparse.ArgumentParser) -> None:
+    """Declare a task and what learns it: names in the grammar, or a recipe, which they outdo."""
+    options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
+    options.add_argument(
+        "--recipe", metavar="FILE", help="take everything from a recipe: a TOML file, a run's folder, or a shipped one"
+    )
+    options.add_argument("--encoder", metavar="E", help="encoder, or several joined with + (default: logmel)")
+    options.add_argument("--pooling", metavar="P", help="statistics over time joined with + (default: mean+std)")
+    options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
+    add_engine(options)
+    add_training(options)
+    options.add_argument("--seed", type=int, help="seed of heads, networks and inner splits (default: 0)")
+    options.add_argument("--inner-folds", type=int, help="folds of the inner split (default: 4)")
+    options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
+
+
 def machine_of(args: argparse.Namespace) -> Machine:
     """What networks are trained on."""
     from soundmark.errors import SpecError

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundmark.cli.options import add_engine, add_training, machine_of, with_engine
+from soundmark.cli.options import add_learner, machine_of, with_engine
 
 if TYPE_CHECKING:
     from soundmark.recipe import Recipe
@@ -35,19 +35,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def declare(options: argparse.ArgumentParser) -> None:
     """Declare the options that say what is measured and what is written."""
-    options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
-    options.add_argument(
-        "--recipe", metavar="FILE", help="take everything from a recipe: a TOML file, a run's folder, or a shipped one"
-    )
+    add_learner(options)
     options.add_argument("--recipes", action="store_true", help="list the recipes that come with Soundmark, and leave")
-    options.add_argument("--encoder", metavar="E", help="encoder, or several joined with + (default: logmel)")
-    options.add_argument("--pooling", metavar="P", help="statistics over time joined with + (default: mean+std)")
-    options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
-    add_engine(options)
-    add_training(options)
-    options.add_argument("--seed", type=int, help="seed of heads, networks and inner splits (default: 0)")
-    options.add_argument("--inner-folds", type=int, help="folds of the inner split (default: 4)")
-    options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
     options.add_argument("--strict", action="store_true", default=None, help="stop at a clip that cannot be read")
     options.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/NAME)")
     options.add_argument("--no-model", action="store_true", help="measure only: do not fit on everything")

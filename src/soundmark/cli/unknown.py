@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundmark.cli.options import add_engine, add_training, machine_of
+from soundmark.cli.options import add_learner, machine_of
 
 if TYPE_CHECKING:
     from soundmark.recipe import Recipe
@@ -29,21 +29,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "unknown", help="measure how well unknown sounds are told from known ones", description=__doc__,
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    options.add_argument("task", nargs="?", help="task, task:view, or a folder or manifest of your own")
-    options.add_argument(
-        "--recipe", metavar="FILE", help="take the learner from a recipe: a TOML file, a run's folder, or a shipped one"
-    )
-    options.add_argument("--encoder", metavar="E", help="encoder in the grammar (default: logmel)")
-    options.add_argument("--pooling", metavar="P", help="statistics over time (default: mean+std)")
-    options.add_argument("--head", metavar="H", help="classifier on the vectors (default: svm)")
-    add_engine(options)
-    add_training(options)
+    add_learner(options)
     options.add_argument("--parts", type=int, default=5, metavar="N", help="sets of classes left out (default: 5)")
     options.add_argument(
         "--accepted", type=float, default=0.95, metavar="P", help="share of known clips to accept (default: 0.95)"
     )
-    options.add_argument("--seed", type=int, help="seed of parts, learner and inner splits (default: 0)")
-    options.add_argument("--allow-partial", action="store_true", default=None, help="measure on an incomplete data set")
     options.add_argument("-o", "--out", metavar="FILE", help="write everything as JSON")
 
 

@@ -1,28 +1,26 @@
 """`mark1`: our own network, small and quick on a processor, for sounds of any length.
 
 A residual network in four stages on half the spectrogram's size, one block each. What it gives for its size comes from
-how it is trained: see the recipes `mark1` and `mark1-small`.
+how it is trained: see the recipe `mark1`.
 
 Source: the blocks are those of He, Zhang, Ren, Sun: "Deep residual learning for image recognition", CVPR 2016.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from soundmark.networks.base import BandNorm, Network, groups, he_normal, mean_and_peak
+from soundmark.networks.base import BandNorm, he_normal
 from soundmark.networks.front import take_settings
-from soundmark.networks.resnet import Block, stem
+from soundmark.networks.resnet import Block, Staged, stem
 from soundmark.spec import Spec, bounded
 
 _REDUCTION = 16  # of a map's size on its way through
 
 
-class Mark1(Network):
+class Mark1(Staged):
     """A convolution of stride 2, then four stages of residual blocks; mean and maximum over time; linear.
 
     Args:
@@ -55,14 +53,3 @@ class Mark1(Network):
         )
         self.head = nn.Linear(sizes[-1], classes)
         he_normal(self)
-
-    def vectors(self, heard: Tensor) -> Tensor:
-        """See `Network.vectors`."""
-        maps = self.stem(self.norm(heard).unsqueeze(1))
-        for stage in self.stages:
-            maps = stage(maps)
-        return functional.dropout(mean_and_peak(maps), self.dropout, self.training)
-
-    def depths(self) -> Sequence[Sequence[nn.Parameter]]:
-        """See `Network.depths`."""
-        return groups(nn.ModuleList([self.norm, self.stem]), *self.stages)

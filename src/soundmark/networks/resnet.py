@@ -20,7 +20,32 @@ BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 
 STEMS = ("large", "small")
 
 
-class ResNet(Network):
+class Staged(Network):
+    """A stem and stages of residual blocks; mean and maximum over time. Subclasses build `stem` and `stages`.
+
+    Attributes:
+        norm, stem, stages: what the levels go through, in this order.
+        dropout: share of the vector that is left out in training.
+    """
+
+    norm: BandNorm
+    stem: nn.Sequential
+    stages: nn.ModuleList
+    dropout: float
+
+    def vectors(self, heard: Tensor) -> Tensor:
+        """See `Network.vectors`."""
+        maps = self.stem(self.norm(heard).unsqueeze(1))
+        for stage in self.stages:
+            maps = stage(maps)
+        return functional.dropout(mean_and_peak(maps), self.dropout, self.training)
+
+    def depths(self) -> Sequence[Sequence[nn.Parameter]]:
+        """See `Network.depths`."""
+        return groups(nn.ModuleList([self.norm, self.stem]), *self.stages)
+
+
+class ResNet(Staged):
     """Stages of residual blocks, each stage of half the size and twice the channels; mean and maximum over time.
 
     It is as published but for its one input channel and the maximum over time, which short sounds need.
@@ -51,17 +76,6 @@ class ResNet(Network):
             inputs = outputs
         self.head = nn.Linear(inputs, classes)
         he_normal(self)
-
-    def vectors(self, heard: Tensor) -> Tensor:
-        """See `Network.vectors`."""
-        maps = self.stem(self.norm(heard).unsqueeze(1))
-        for stage in self.stages:
-            maps = stage(maps)
-        return functional.dropout(mean_and_peak(maps), self.dropout, self.training)
-
-    def depths(self) -> Sequence[Sequence[nn.Parameter]]:
-        """See `Network.depths`."""
-        return groups(nn.ModuleList([self.norm, self.stem]), *self.stages)
 
 
 class Block(nn.Module):

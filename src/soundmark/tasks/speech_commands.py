@@ -23,6 +23,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from soundmark import audio
@@ -186,11 +187,7 @@ def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, 
     """
     version, _ = _settings(spec)
     ours = Spec("speech_commands", settings={"version": str(version)})
-    known, archives = KNOWN[version], (ARCHIVES[version],)
-
-    def loaded(root: Path) -> Task:
-        return load_from(root, spec=ours)
-
+    known, archives, loaded = KNOWN[version], (ARCHIVES[version],), partial(load_from, spec=ours)
     return fetching.get(known, archives, folder, loaded, url, keep_archive=keep_archive, progress=progress)
 
 
