@@ -267,6 +267,29 @@ def test_a_network_of_a_fixed_length_is_exported_with_its_window(toy: Task, tmp_
     assert done.metrics["headline"]["value"] > 0.1
 
 
+def test_clips_can_be_heard_in_windows_of_a_crop(toy: Task, tmp_path: Path) -> None:
+    how = "adamw?rate=0.02&epochs=2&batch=20&validate=false&crop=0.3"
+    train, test = sides(toy)
+    said = {}
+    for training in (how, f"{how}&windows=true"):
+        learner = made(training)
+        learner.prepare(toy, progress=False)
+        learner.fit(train, seed=0)
+        said[training] = learner.predict_proba(test)
+        network, bank = learner.network, learner.bank
+    assert not np.allclose(*said.values())
+    assert network is not None
+    heard = bank.whole(bank.positions(test.clips[:1]), torch.device("cpu"))
+    rows, last = bank.crop, heard.shape[1] - bank.crop
+    firsts = [*range(0, last, rows), last]
+    with torch.inference_mode():
+        parts = [network.head(network.vectors(heard[:, first : first + rows])).softmax(1) for first in firsts]
+    np.testing.assert_allclose(said[f"{how}&windows=true"][0], torch.stack(parts).mean(0)[0], atol=1e-5)
+    recipe = replace(RECIPE, training=f"{how}&windows=true")
+    runs.run(recipe, tmp_path / "run", page=False, progress=False)
+    assert soundmark.load(tmp_path / "run" / "model.onnx").policy.window_seconds == 0.3
+
+
 def test_folds_can_be_measured_one_after_the_other(toy: Task, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     one = runs.run(replace(RECIPE, folds="5"), folder, model=False, page=False, progress=False)

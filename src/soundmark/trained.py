@@ -119,6 +119,8 @@ class Trained:
         if not policy.window_seconds:
             crop = self.how.crop or _median_seconds(task)
             policy = replace(policy, min_seconds=max(policy.min_seconds, crop))
+            if self.how.windows:
+                policy = replace(policy, window_seconds=policy.min_seconds)
         policy = replace(policy, fill="loop" if self.how.fill == "loop" else "zero")
         keep = self.keeps
         heard = f"{front.key if front and keep else f'waveforms at {self.sample_rate} Hz'} | {policy}"

@@ -158,3 +158,21 @@ def test_a_network_that_breaks_the_contract_is_told_how(monkeypatch):
         "the gradient of idle.bias is missing",
     ):
         assert words in str(caught.value)
+
+
+def test_mark1_hears_whole_clips_as_slow_as_asked() -> None:
+    plain, slowed = (build(f"mark1?bands=16&width=3&tempo={tempo}", 4).eval() for tempo in (1, 1.25))
+    slowed.load_state_dict(plain.state_dict())
+    tone = torch.sin(torch.arange(22050) * 0.2)[None] * torch.linspace(0, 1, 22050)
+    heard = plain.hear(tone)
+    assert torch.equal(plain.whole(heard), heard)
+    whole = slowed.whole(heard)
+    assert whole.shape == (1, int(heard.shape[1] * 1.25), 16)
+    # A sound that grows steadily in amplitude has, slowed, at 5 / 4 of the time the power it had.
+    assert slowed.front is not None
+    was, now = (slowed.front.power(levels).sum(2)[0] for levels in (heard, whole))
+    torch.testing.assert_close(now[50:60:5].sqrt(), was[40:48:4].sqrt(), rtol=0.05, atol=1e-3)
+    with torch.no_grad():
+        assert not torch.equal(plain(tone), slowed(tone))
+        assert torch.equal(slowed(tone), slowed.head(slowed.vectors(whole)))
+        assert torch.equal(slowed.vectors(heard), plain.vectors(heard)), "what is learnt from is as it is"

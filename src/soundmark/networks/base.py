@@ -14,7 +14,8 @@ from soundmark.networks.front import Front
 class Network(nn.Module):
     """Waveforms to logits in three steps: `hear` (fixed), `vectors` and `head` (both trained).
 
-    Subclasses set the attributes and define `vectors`; `hear` needs defining only where there is no front end.
+    Subclasses set the attributes and define `vectors`; `hear` needs defining only where there is no front end, and
+    `whole` where whole clips are heard otherwise than the parts of clips in training.
 
     Attributes:
         spec: canonical name in the grammar.
@@ -37,13 +38,17 @@ class Network(nn.Module):
         """(batch, samples) to what `vectors` takes: levels (batch, frames, bands), or the waveforms themselves."""
         return waveforms if self.front is None else self.front(waveforms)
 
+    def whole(self, heard: Tensor) -> Tensor:
+        """What `hear` gave of a clip that is measured or recognised, as `vectors` is to take it."""
+        return heard
+
     def vectors(self, heard: Tensor) -> Tensor:
         """What `hear` gave, to one embedding per clip: (batch, dim)."""
         raise NotImplementedError(f"{type(self).__name__} must define vectors")
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(batch, samples) waveforms to (batch, classes) logits."""
-        logits: Tensor = self.head(self.vectors(self.hear(waveforms)))
+        """(batch, samples) waveforms of whole clips to (batch, classes) logits."""
+        logits: Tensor = self.head(self.vectors(self.whole(self.hear(waveforms))))
         return logits
 
     def depths(self) -> Sequence[Sequence[nn.Parameter]]:
@@ -66,7 +71,7 @@ class Exported(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) to (batch, classes) probabilities and (batch, dim) embedding."""
-        vectors = self.network.vectors(self.network.hear(waveforms))
+        vectors = self.network.vectors(self.network.whole(self.network.hear(waveforms)))
         return torch.softmax(self.network.head(vectors), dim=1), vectors
 
 

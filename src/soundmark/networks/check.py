@@ -133,7 +133,7 @@ def _shapes(case: _Case) -> Iterator[str]:
     with torch.no_grad():
         for seconds in (0.0, 0.7, 1.37):
             clips = case.noise(seconds, clips=2)
-            vectors, logits = network.vectors(network.hear(clips)), network(clips)
+            vectors, logits = network.vectors(network.whole(network.hear(clips))), network(clips)
             if vectors.shape != (2, network.dim) or logits.shape != (2, case.classes):
                 yield f"{clips.shape[1]} samples give {tuple(vectors.shape)} and {tuple(logits.shape)}"
             if vectors.dtype != torch.float32 or logits.dtype != torch.float32:

@@ -33,7 +33,8 @@ def vectors(network: Network, bank: Bank, positions: Tensor, *, machine: Machine
     network = network.to(device).eval()
 
     def say(heard: Tensor) -> Tensor:
-        return torch.stack([network.vectors(window) for window in _windows(network, heard, bank)]).mean(0)
+        windows = _windows(network, heard, bank)
+        return torch.stack([network.vectors(network.whole(window)) for window in windows]).mean(0)
 
     with torch.inference_mode():
         found: np.ndarray = _said(network, bank, positions, device, say).numpy()
@@ -48,7 +49,8 @@ def logits_of(network: Network, bank: Bank, positions: Tensor, device: torch.dev
     """
 
     def say(heard: Tensor) -> Tensor:
-        logits = [network.head(network.vectors(window)) for window in _windows(network, heard, bank)]
+        windows = _windows(network, heard, bank)
+        logits = [network.head(network.vectors(network.whole(window))) for window in windows]
         together: Tensor = logits[0]
         if len(logits) > 1:
             together = torch.stack([each.log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))

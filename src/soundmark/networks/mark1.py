@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from soundmark.networks.base import BandNorm, he_normal
 from soundmark.networks.front import take_settings
@@ -25,7 +26,9 @@ class Mark1(Staged):
 
     Args:
         spec: its name; `width` is the number of channels of the first stage, which doubles from stage to stage,
-            `blocks` how many a stage has, `dropout` comes before the head.
+            `blocks` how many a stage has, `dropout` comes before the head. Whole clips are heard `tempo` times as slow
+            as they are: where `stretch` has moved every clip of a training between its frames, and so smoothed it, a
+            clip that is not moved would be heard rougher than any that was learnt from.
         classes: how many.
 
     Raises:
@@ -34,13 +37,13 @@ class Mark1(Staged):
 
     def __init__(self, spec: Spec, classes: int) -> None:
         super().__init__()
-        self.front, own = take_settings(spec, {"width": 32, "blocks": 1, "dropout": 0.0})
+        self.front, own = take_settings(spec, {"width": 32, "blocks": 1, "dropout": 0.0, "tempo": 1.0})
         bounded(
             spec, own | {"bands": self.front.bands},
-            width=(1, 1024), blocks=(1, 64), dropout=(0.0, 0.99), bands=(_REDUCTION, 4096),
+            width=(1, 1024), blocks=(1, 64), dropout=(0.0, 0.99), tempo=(0.5, 2.0), bands=(_REDUCTION, 4096),
         )  # fmt: skip
         self.spec, self.sample_rate, self.dropout = str(spec), self.front.sample_rate, own["dropout"]
-        self.policy = self.front.policy(frames=_REDUCTION)
+        self.policy, self.tempo = self.front.policy(frames=_REDUCTION), own["tempo"]
         self.norm = BandNorm(self.front.bands)
         width, blocks = own["width"], own["blocks"]
         self.stem = stem(width, size=3, stride=2)
@@ -53,3 +56,12 @@ class Mark1(Staged):
         )
         self.head = nn.Linear(sizes[-1], classes)
         he_normal(self)
+
+    def whole(self, heard: Tensor) -> Tensor:
+        """See `Network.whole`: the power of neighbouring frames is interpolated, as `stretch` does."""
+        if self.tempo == 1.0:
+            return heard
+        assert self.front is not None
+        power = self.front.power(heard).transpose(1, 2)
+        slowed = functional.interpolate(power, scale_factor=self.tempo, mode="linear", align_corners=False)
+        return self.front.levels(slowed.transpose(1, 2))

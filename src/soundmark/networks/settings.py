@@ -39,6 +39,8 @@ class Training:
         balance: weigh clips so that every class counts the same.
         crop: seconds of a clip seen in a step, anywhere in it; 0 takes the task's median length. Shorter clips are
             filled up to it, in training and ever after.
+        windows: hear clips, in measuring and ever after, in windows as long as a crop, and take the mean of what is
+            said of each; else networks of any length hear them at once.
         fill: what they are filled with: silence (`zero`) or themselves (`loop`).
         taught: share of every label that is a teacher's word, where there is one.
         frozen: epochs at the beginning in which only the head learns, at its full rate; `schedule` begins after them.
@@ -66,6 +68,7 @@ class Training:
     smoothing: float = 0.0
     balance: bool = False
     crop: float = 0.0
+    windows: bool = False
     fill: str = "zero"
     taught: float = 0.7
     frozen: int = 0
