@@ -20,13 +20,14 @@ FLOORS = [
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
-    {"recipes", "results", "spool", "hear", "networks"},
+    {"recipes", "results", "spool", "hear", "networks", "card"},
     {"embeddings", "report", "recipe", "trained", "viewed"},
     {"learners", "tables", "transform"},
-    {"tuned"},
+    {"tuned", "metadata"},
     {"export", "protocol"},
     {"published"},
     {"runs", "benchmark", "fewshot", "study", "unknown"},
+    {"analysis"},
     {"cli"},
 ]
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")

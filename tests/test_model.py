@@ -167,6 +167,13 @@ def test_a_view_sums(tiny_model: Callable[..., bytes]) -> None:
     assert recognise.labels == ("quiet", "loud"), "the model itself is as it was"
 
 
+def test_a_view_has_the_thresholds_that_the_file_holds_for_it(tiny_model: Callable[..., bytes]) -> None:
+    views = {"noise": {"thresholds": {"sound": 0.3, "elsewhere": 0.9}}, "other": {"thresholds": {"silence": 0.2}}}
+    viewed = soundmark.load(tiny_model(views=views)).with_view(VIEW)
+    assert viewed.thresholds == {"sound": 0.3}
+    assert viewed.metadata["thresholds"] == {"sound": 0.3}
+
+
 def test_a_view_of_labels_that_may_occur_together_takes_the_surest(tiny_model: Callable[..., bytes]) -> None:
     class Both:
         name = "both"

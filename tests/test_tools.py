@@ -6,12 +6,16 @@ import importlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from soundmark import cli, encoders, heads, tasks
+import soundmark
+from soundmark import cli, encoders, heads, published, tasks
+from soundmark.card import card
 from soundmark.encoders.pooling import ALIASES, STATISTICS
 from soundmark.encoders.weights import CHECKPOINTS
 
@@ -19,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 sys.path.insert(0, str(ROOT / "tools"))  # where they find each other when they run
-tables, reference, shared_lines, keep = map(importlib.import_module, ("tables", "reference", "shared_lines", "keep"))
+tables, reference, shared_lines, keep, bundle = map(
+    importlib.import_module, ("tables", "reference", "shared_lines", "keep", "bundle")
+)
 UNTRAINED = [name for name in encoders.ENCODERS if name not in CHECKPOINTS]
 
 
@@ -398,3 +404,36 @@ def test_costs_and_comparisons_of_networks_are_tables(tmp_path: Path) -> None:
     assert "+1.3 points (+0.4 to +2.2)" in text
     assert "0.012" in text
     assert "soundmark compare" in tables.TABLES["comparisons"](tmp_path / "nothing")
+
+
+def test_a_bundled_model_says_what_concerns_those_who_are_given_it(
+    tmp_path: Path, tiny_model: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = {"learner": {"network": "mark1", "teacher": "finetune-mn04"}}
+    (tmp_path / "model.onnx").write_bytes(
+        tiny_model(unknown_below=0.3, licence="CC BY-NC 3.0", code_licence="MIT", **taught)
+    )
+    rate = {"value": 0.9, "low": 0.8, "high": 0.95}
+    unknown = {
+        "parts": [{}, {}],
+        "scores": {"probability": {"auroc": rate, "realised": {"known": rate, "unknown": rate | {"value": 0.4}}}},
+    }
+    speed = {"median_ms": {"graph": 10.0, "file": 14.0}, "clip_seconds": 5.0, "clips": 7, "processor": "Some CPU"}
+    made = soundmark.load(bundle.bundled(tmp_path / "model.onnx", unknown=unknown, speed=speed))
+    text = card(made)
+    assert text.startswith(f"# Model card: {published.BUNDLED}\n")
+    for words in (
+        "with an AUROC of 0.900 (0.800 to 0.950)",
+        "90.0% of the known clips are accepted, and 40.0% of the unknown ones pass for known.",
+        "10.0 ms for 5 s of waveform on one core, 500 times as quick as it sounds, and 14.0 ms from the file on",
+        "weights, by what they were trained on: CC BY-NC 3.0",
+        "code that trains and runs it: MIT",
+        "from random weights, taught by a network that was fine-tuned on the same clips, and fitted on all clips",
+        *bundle.LIMITS,
+    ):
+        assert words in text
+    same = soundmark.load(tmp_path / "model.onnx").predict_proba(np.full((1, 8000), 0.3, np.float32))
+    np.testing.assert_array_equal(made.predict_proba(np.full((1, 8000), 0.3, np.float32)), same)
+    monkeypatch.setattr(bundle, "MOST_BYTES", 100)
+    with pytest.raises(SystemExit, match="100 at most"):
+        bundle.bundled(tmp_path / "model.onnx")

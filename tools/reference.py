@@ -19,7 +19,7 @@ from typing import Any
 
 import tables
 
-from soundmark import cli, encoders, heads, metrics, tasks
+from soundmark import card, cli, encoders, heads, metrics, published, tasks
 from soundmark.encoders import pooling as pooling_module
 from soundmark.encoders.weights import CHECKPOINTS
 from soundmark.errors import SpecError
@@ -226,7 +226,13 @@ def table(name: str) -> str:
     return made
 
 
+def model_card(name: str) -> str:
+    """The card of a model that lies in the package, without its title."""
+    return card.card(published.load(name)).partition("\n")[2].strip()
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
+    "card": model_card,
     "command-line": command_line,
     "docstring": docstring,
     "encoders": encoder_table,

@@ -332,7 +332,8 @@ class Classifier:
     def with_view(self, view: View) -> Classifier:
         """The same model with coarser labels: probabilities of the classes that a view joins are summed.
 
-        A view that leaves classes out leaves their probability out, so that scores then sum to less than one.
+        A view that leaves classes out leaves their probability out, so that scores then sum to less than one. The
+        thresholds are those that the file holds for the view, if any.
 
         Args:
             view: such as `soundmark.tasks.load_view("danger", "esc50")`.
@@ -342,9 +343,11 @@ class Classifier:
         """
         matrix, labels = view.matrix(self.labels)
         columns = matrix if self.columns is None else self.columns @ matrix
-        metadata = self.metadata | {"labels": list(labels), "view": view.name, "thresholds": {}}
+        known = self.facts.view_thresholds.get(view.name, {})
+        thresholds = {label: value for label, value in known.items() if label in labels}
+        metadata = self.metadata | {"labels": list(labels), "view": view.name, "thresholds": thresholds}
         metadata.pop("unknown_below", None)
-        facts = replace(self.facts, labels=tuple(labels), thresholds={}, metadata=metadata, unknown_below=None)
+        facts = replace(self.facts, labels=tuple(labels), thresholds=thresholds, metadata=metadata, unknown_below=None)
         return replace(self, facts=facts, columns=columns)
 
 

@@ -56,6 +56,7 @@ class Facts:
         thresholds: by label, for the labels that have one.
         metadata: everything it says, as plain data.
         unknown_below: the score of the best label below which a sound is unknown; None where it says nothing of that.
+        view_thresholds: by name of a view, and in each by the view's label.
     """
 
     labels: tuple[str, ...]
@@ -66,6 +67,7 @@ class Facts:
     thresholds: dict[str, float]
     metadata: dict[str, Any]
     unknown_below: float | None = None
+    view_thresholds: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def check(content: bytes, name: str) -> Facts:
@@ -378,10 +380,13 @@ def _facts(properties: dict[str, bytes]) -> Facts:
     if lengths[0] > lengths[1]:
         raise ModelError("its clip_seconds have a median above the max")
     thresholds = said.get("thresholds", {})
-    if not isinstance(thresholds, dict) or not all(
-        label in labels and _is_number(value) and 0 <= value <= 1 for label, value in thresholds.items()
-    ):
+    if not _are_thresholds(thresholds) or set(thresholds) - set(labels):
         raise ModelError("its thresholds are not numbers from 0 to 1 for its labels")
+    views = said.get("views", {})
+    if not isinstance(views, dict) or not all(
+        isinstance(view, dict) and _are_thresholds(view.get("thresholds", {})) for view in views.values()
+    ):
+        raise ModelError("its views are not tables with thresholds from 0 to 1")
     unknown = said.get("unknown_below")
     if unknown is not None and not (_is_number(unknown) and 0 <= unknown <= 1):
         raise ModelError("its unknown_below is not a number from 0 to 1")
@@ -394,7 +399,15 @@ def _facts(properties: dict[str, bytes]) -> Facts:
         thresholds={label: float(value) for label, value in thresholds.items()},
         metadata=said,
         unknown_below=None if unknown is None else float(unknown),
+        view_thresholds={
+            name: {label: float(value) for label, value in view.get("thresholds", {}).items()}
+            for name, view in views.items()
+        },
     )
+
+
+def _are_thresholds(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(each) and 0 <= each <= 1 for each in value.values())
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,7 @@
-"""Published classifiers as model files: `soundmark.load("mn04")` recognises AudioSet's 527 tags.
+"""Classifiers by name: `mark1`, which comes with the package, and `mn04` and its like, from published weights.
 
-The model file is written once, from the published weights, into the user's cache, under a name that holds the weights'
+`soundmark.load()` recognises the 50 classes of ESC-50 at once. `soundmark.load("mn04")` recognises AudioSet's 527 tags:
+its model file is written once, from the published weights, into the user's cache, under a name that holds the weights'
 digest; from then on it is loaded like any other, without PyTorch.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from soundmark.encoders.mobilenet import Tagger
 
+BUNDLED = "mark1"
+"""The classifier that lies in the package."""
+
 TAGGERS = ("mn01", "mn02", "mn04", "mn05", "mn10", "mn20", "mn30", "mn40")
 """Every published classifier by name."""
 
@@ -30,12 +35,13 @@ BUILD = 1
 WITHIN = 1e-4  # probabilities (absolute) and embeddings (relative L2), of the file against the network
 
 
-def load(source: str | os.PathLike[str] | bytes, *, threads: int | None = None) -> model.Classifier:
-    """Load a model file, or a published classifier by its name.
+def load(source: str | os.PathLike[str] | bytes | None = None, *, threads: int | None = None) -> model.Classifier:
+    """Load a model file, or a classifier by its name.
 
     Args:
-        source: as for `soundmark.model.load`, or one of `TAGGERS` where no file of that name is there. The first time
-            such a name is asked for, its weights are fetched unless they are here, and its model file is written.
+        source: None takes `BUNDLED`. Otherwise as for `soundmark.model.load`, or a name, where no file is called so:
+            `BUNDLED`, or one of `TAGGERS`. The first time one of these is asked for, its weights are fetched unless
+            they are here, and its model file is written.
         threads: cores that one run may use; None leaves it to ONNX Runtime (all of them).
 
     Returns:
@@ -46,8 +52,12 @@ def load(source: str | os.PathLike[str] | bytes, *, threads: int | None = None) 
         DownloadError: if weights are not here and cannot be fetched.
         WeightsError: if the weights are not the published ones.
     """
-    if isinstance(source, str) and source in TAGGERS and not Path(source).exists():
-        source = model_file(source)
+    named = isinstance(source, str) and not Path(source).exists()
+    if source is None or (named and source == BUNDLED):
+        content = resources.files("soundmark").joinpath("models", f"{BUNDLED}.onnx").read_bytes()
+        return replace(model.load(content, threads=threads), name=BUNDLED)
+    if named and source in TAGGERS:
+        source = model_file(str(source))
     return model.load(source, threads=threads)
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
-from soundmark.detection import FALSE_ALARM_RATES, accepting_threshold, balancing_threshold
 from soundmark.encoders import weights
 from soundmark.errors import ResultsError, SoundmarkError
 from soundmark.files import write_json, write_text
 from soundmark.learners import Learner, Probe, describe
+from soundmark.metadata import metadata
 from soundmark.networks.machine import Machine
 from soundmark.recipe import Recipe
 from soundmark.spec import candidates
@@ -99,9 +99,7 @@ def write_model(
 
     Of one that was tuned the settings that were found are written beside it, as the recipe `tuned.toml`.
 
-    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on. The
-    score below which a sound is unknown comes from the protocol's predictions too, each by a learner that had not heard
-    the clip: to this model, fitted on all clips, they are what out-of-fold scores are to a training side.
+    The scores in its metadata are those of the protocol: nothing is measured on clips the model was fitted on.
 
     Returns:
         What was fitted, and how far the file agrees with the learner on real clips.
@@ -118,44 +116,14 @@ def write_model(
     spread = np.unique(np.linspace(0, len(task.clips) - 1, min(CHECK_CLIPS, len(task.clips))).astype(int))
     clips = [_beginning(task, task.clips[i], winner) for i in spread]
     lengths = [clip_seconds(task, i) for i in range(len(task.clips))]
-    metadata = {
-        "labels": list(task.classes),
-        "kind": task.kind,
-        "task": task.name,
-        "view": task.view,
-        "clip_seconds": {"median": float(np.median(lengths)), "max": float(np.max(lengths))},
-        "thresholds": _thresholds(task, alarms, predictions),
-        "alarm_thresholds": alarms,
-        "unknown_below": float(np.clip(accepting_threshold(predictions.probabilities.max(axis=1)), 0.0, 1.0)),
-        "metrics": {"protocol": task.protocol, "headline": summary["headline"], "alarm": summary.get("alarm", [])},
-        "training_data": {
-            "title": task.title,
-            "clips": len(task.clips),
-            "source": task.source,
-            "notes": list(task.notes),
-        },
-        "licence": task.licence,
-        "learner": dict(winner.describe()),
-        "pretrained": weights.provenance([winner.describe().get("encoder") or winner.describe()["network"]]),
-    }
-    check = export.export(winner, path, metadata=metadata, waveforms=clips, compact=compact)
+    about = metadata(task, winner, predictions, summary, alarms, lengths)
+    check = export.export(winner, path, metadata=about, waveforms=clips, compact=compact)
     if recipe.trials:
         write_text(path.with_name(TUNED), _tuned(recipe, winner))
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # another process may be at work on a fold
         kept.parent.rmdir()
     return {"learner": describe(winner), "fitted_on": len(task.clips), "check": check}
-
-
-def _thresholds(task: Task, alarms: dict[str, float], predictions: results.Predictions) -> dict[str, float]:
-    """From which score on a label is said to be there: of the class looked for its alarm's, else by the best F1."""
-    if task.positive:
-        return {task.positive: min(1.0, alarms[str(max(FALSE_ALARM_RATES))])} if alarms else {}
-    return {
-        label: min(1.0, balancing_threshold(predictions.probabilities[:, place], predictions.targets == place))
-        for place, label in enumerate(predictions.classes)
-        if (predictions.targets == place).any()
-    }
 
 
 def _tuned(recipe: Recipe, winner: Learner) -> str:
@@ -169,8 +137,9 @@ def _tuned(recipe: Recipe, winner: Learner) -> str:
 
 
 def _pretrained(recipe: Recipe) -> list[str]:
-    """Names of networks that may have been pretrained."""
-    return candidates(recipe.network or recipe.encoder)
+    """Names of networks that may have been pretrained: the learner's and its teacher's."""
+    taught = _pretrained(Recipe.read(recipe.teacher)) if recipe.teacher else []
+    return candidates(recipe.network or recipe.encoder) + taught
 
 
 def _beginning(task: Task, clip: Clip, learner: Learner) -> np.ndarray:

@@ -64,6 +64,31 @@ def through(run: Run, name: str, folder: str | os.PathLike[str]) -> Run:
     return done
 
 
+def alarms_of(predictions: Predictions, view: View) -> dict[str, Any]:
+    """When a class looked for in a view is said to be there, and what such alarms would do.
+
+    Args:
+        predictions: of a whole protocol, on the classes that the view joins.
+        view: with a positive class.
+
+    Returns:
+        `alarm_thresholds` by rate of false alarms, from all clips; and `alarm`, for every rate recall and realised rate
+        with their intervals, every fold at the threshold of all others. Empty where no threshold can be taken.
+
+    Raises:
+        TaskError: if the view names classes that the predictions lack.
+    """
+    seen = _seen(predictions, view)
+    thresholds = _thresholds(seen, view.positive)
+    if not thresholds:
+        return {}
+    rows = metrics.alarm_rows(seen, view.positive, thresholds)
+    return {
+        "alarm_thresholds": _at_rates(seen, view.positive, np.full(len(seen.folds), True)),
+        "alarm": [{key: value for key, value in row.items() if key != "thresholds"} for row in rows],
+    }
+
+
 def _is_ours(folder: Path, task: str) -> bool:
     try:
         return bool(Run.read(folder).metrics.get("task") == task)
@@ -87,17 +112,21 @@ def _seen(predictions: Predictions, view: View) -> Predictions:
 
 def _thresholds(seen: Predictions, positive: str) -> dict[str, dict[str, float]]:
     """For every fold and rate a threshold, from the other folds' clips; none where those lack safe ones."""
-    place, folds = seen.classes.index(positive), np.asarray(seen.folds)
-    scores, is_positive = seen.probabilities[:, place], seen.targets == place
+    folds, safe = np.asarray(seen.folds), seen.targets != seen.classes.index(positive)
     found = {}
     for fold in dict.fromkeys(seen.folds):
         others = folds != fold
-        if not (others & ~is_positive).any():
+        if not (others & safe).any():
             return {}
-        found[fold] = {
-            str(rate): choose_threshold(scores[others], is_positive[others], rate) for rate in FALSE_ALARM_RATES
-        }
+        found[fold] = _at_rates(seen, positive, others)
     return found
+
+
+def _at_rates(seen: Predictions, positive: str, some: np.ndarray) -> dict[str, float]:
+    """A threshold for every rate of false alarms, from some of the clips."""
+    place = seen.classes.index(positive)
+    scores, is_positive = seen.probabilities[some, place], seen.targets[some] == place
+    return {str(rate): choose_threshold(scores, is_positive, rate) for rate in FALSE_ALARM_RATES}
 
 
 def _note(run: Run, view: View) -> str:

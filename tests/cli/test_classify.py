@@ -14,6 +14,7 @@ import pytest
 
 from soundmark import audio
 from soundmark.cli import main
+from soundmark.tasks.esc50 import CLASSES as ESC50_CLASSES
 
 RATE = 8000
 Said = Callable[..., tuple[int, str, str]]
@@ -151,13 +152,20 @@ def test_a_model_of_a_view_takes_no_other(
 def test_the_model_may_be_a_runs_folder(place: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOUNDMARK_MODEL")
     assert said(place / "b.wav", "--model", place.parent)[0] == 0
-    code, out, err = said(place / "b.wav")
-    assert (code, out) == (1, "")
-    assert "--model" in err
-    assert "SOUNDMARK_MODEL" in err
     code, _, err = said(place / "b.wav", "--model", place / "none.onnx")
     assert code == 1
     assert "there is no model file" in err
+
+
+def test_without_a_model_it_is_the_one_of_the_package(place: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOUNDMARK_MODEL")
+    monkeypatch.chdir(place)
+    (place / "mark1").mkdir()  # a folder that happens to be called so is not what was asked for
+    code, out, err = said("b.wav", "--json", "--top", 60)
+    assert (code, err) == (0, "")
+    assert {one["label"] for one in json.loads(out)["labels"]} == set(ESC50_CLASSES)
+    code, out, _ = said("b.wav", "--json", "--view", "danger")
+    assert {one["label"] for one in json.loads(out)["labels"]} == {"danger", "safe"}
 
 
 def test_a_folder_without_recordings(place: Path, said: Said, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ VERBS = {
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",
     "fewshot": "measure how far a few clips per class carry",
-    "study": "moments against their mean; probes over several seeds",
+    "study": "moments against their mean; probes over several seeds; ablations",
     "unknown": "measure how well unknown sounds are told from known ones",
     "classify": "recognise sounds with a model file",
+    "card": "print what a model file says of itself",
 }
 INTERRUPTED = 130
 _TRAIN = [

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soundmark.cli.options import MODEL_VARIABLE, model_asked
+
 if TYPE_CHECKING:
     from soundmark.model import Classifier
 
-MODEL_VARIABLE = "SOUNDMARK_MODEL"
 BAR = 20  # characters
 NAME = 48  # characters of a path in a table
 
 EXAMPLES = """examples:
-  soundmark classify dog.wav --model runs/toy
+  soundmark classify dog.wav                             ESC-50's 50 classes, by the model that comes along
+  soundmark classify dog.wav --model runs/toy            by one of your own
   soundmark classify recordings/ --top 3
   soundmark classify street.flac --window 5 --hop 2.5    over time
   soundmark classify street.flac --model mn04            AudioSet's 527 tags, by published weights
@@ -42,8 +43,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "sources", nargs="+", metavar="FILE|FOLDER|-", help="recordings; - reads one from standard input"
     )
     options.add_argument(
-        "--model", metavar="M", help=f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE})"
-    )
+        "--model", metavar="M",
+        help=f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE}, or the package's mark1)",
+    )  # fmt: skip
     options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
     options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
     options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")
@@ -88,19 +90,15 @@ def _classifier(args: argparse.Namespace) -> Classifier:
     from soundmark.errors import ModelError
     from soundmark.published import load
 
-    path = args.model or os.environ.get(MODEL_VARIABLE)
-    if not path:
-        raise ModelError(
-            f"no model is given: name one with --model or in the variable {MODEL_VARIABLE}; "
-            "`soundmark train` makes one, such as `soundmark train toy`"
-        )
-    classifier = load(path)
+    classifier = load(model_asked(args.model))
     if not args.view:
         return classifier
     from soundmark.tasks import load_view
 
     if classifier.metadata.get("view"):
-        raise ModelError(f"{path} was trained on the view {classifier.metadata['view']!r} already: leave --view out")
+        raise ModelError(
+            f"{classifier.name} was trained on the view {classifier.metadata['view']!r} already: leave --view out"
+        )
     return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", "")).partition("?")[0]))
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from soundmark.networks.machine import Machine
+
+MODEL_VARIABLE = "SOUNDMARK_MODEL"
+
+
+def model_asked(given: str | None) -> str | None:
+    """The model given, else the one in the environment; None stands for the one that comes with the package."""
+    return given or os.environ.get(MODEL_VARIABLE) or None
 
 
 def add_engine(options: argparse.ArgumentParser) -> None:
