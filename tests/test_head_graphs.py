@@ -26,7 +26,7 @@ SMALL = {
 }
 NAMES = [SMALL.get(name, name) for name in heads.HEADS]
 NAMES += ["knn?metric=cosine", "knn?weights=uniform&k=3", "svm+logreg+forest?trees=5", "svm?gamma=0.5"]
-NAMES += ["prototype?metric=euclidean", "linear?epochs=auto&batch=64"]
+NAMES += ["prototype?metric=euclidean", "linear?epochs=auto&batch=64", "logreg?scale=false"]
 
 
 def clips(classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,18 @@ def test_another_seed_gives_another_forest():
     assert not np.array_equal(*(fitted("forest?trees=5", X, y, seed).predict_proba(X) for seed in (0, 1)))
 
 
+def test_a_scaler_can_be_left_out():
+    X, y = blobs(3)
+    X[:, 0] *= 1e4
+    far, near = (fitted(name, X, y).predict_proba(X) for name in ("logreg?scale=false", "logreg"))
+    assert not np.array_equal(far, near)
+    np.testing.assert_array_equal(fitted("logreg?scale=true", X, y).predict_proba(X), near)
+    assert [name for name, _ in heads.build("logreg?C=2&scale=false").steps] == ["head"]
+    for name in ("forest?scale=false", "logreg?scale=maybe"):
+        with pytest.raises(SpecError, match="scale"):
+            heads.build(name)
+
+
 @pytest.mark.parametrize("name", ["svm", "linear-svm"])
 def test_machines_without_probabilities_say_so(name):
     estimator = heads.build(name, 0)

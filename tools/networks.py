@@ -8,6 +8,8 @@ from typing import Any
 
 from markup import machine, paragraphs, percent, table
 
+from soundmark.analysis import ablation
+
 Json = Mapping[str, Any]
 
 COLUMNS = (
@@ -163,7 +165,22 @@ def comparisons(found: Sequence[Json]) -> str:
     return paragraphs(table(columns, rows, numbers=(1, 3, 4, 5, 6)), said)
 
 
+def ablations(found: Sequence[Json]) -> str:
+    """Learners measured again with one part changed at a time; each file is an `ablation.json`."""
+    parts = [
+        part
+        for each in found
+        for part in (f"### {task(each)}", ablation.table(dict(each)), f"```sh\n{each['command']}\n```")
+    ]
+    said = (
+        "Every line changes one part of the learner in the first line and leaves the rest as it is. Differences with "
+        "their 95 % interval, whole groups resampled; p by swapping whole groups."
+    )
+    return paragraphs(*parts, said, machine(*found))
+
+
 FOLDERS = {
+    "ablations": ("ablations", ablations, "soundmark study ablation"),
     "comparisons": ("comparisons", comparisons, "soundmark compare --json RUN OTHER"),
     "training-cost": ("training-cost", costs, "python benchmarks/training.py"),
 }

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,15 @@ from soundmark.estimators import (
 from soundmark.probe_heads import AUTO, AdamClassifier, ChosenEpochs, Prototypes, chooses_epochs
 from soundmark.spec import Spec, lookup, parse_joined, take
 
+SCALE = "scale"  # a setting of every head
+
 
 def build(text: str, seed: int = 0) -> Any:
     """The unfitted estimator that a name stands for.
 
     Args:
-        text: name in the grammar, one value per setting: `logreg`, `knn?k=3&metric=cosine`, `svm+forest`.
+        text: name in the grammar, one value per setting: `logreg`, `knn?k=3&metric=cosine`, `svm+forest`. With
+            `scale=false` those that have a scaler do without.
         seed: of whatever the estimator draws at random.
 
     Returns:
@@ -57,8 +61,14 @@ def build(text: str, seed: int = 0) -> Any:
 def _one(spec: Spec, seed: int) -> Pipeline:
     if spec.view or spec.layer:
         raise SpecError(f"a head has no view and no layer: write {spec.name!r} instead of {str(spec)!r}")
-    pipeline: Pipeline = lookup("head", spec.name, HEADS)(spec, seed)
-    return pipeline
+    settings = dict(spec.settings)
+    scale = settings.pop(SCALE, "true")
+    pipeline: Pipeline = lookup("head", spec.name, HEADS)(replace(spec, settings=settings), seed)
+    if scale == "true":
+        return pipeline
+    if scale != "false" or pipeline.steps[0][0] != "scaler":
+        raise SpecError(f"{str(spec)!r}: {SCALE} is true or false, and trees scale nothing in any case")
+    return Pipeline(pipeline.steps[1:])
 
 
 def needs_calibration(estimator: Any) -> bool:

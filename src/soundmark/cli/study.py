@@ -1,4 +1,4 @@
-"""Study a frozen encoder: its moments against their mean, or probes trained with several seeds."""
+"""Study a learner: a frozen encoder's moments against their mean, probes over several seeds, ablations."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from soundmark.cli.options import add_learner
+
 EXAMPLES = """examples:
   soundmark study pooling toy --encoder logmel --heads forest logreg mlp -o studies/pooling
   soundmark study heads toy --encoder logmel --heads linear three-layer --seeds 5 -o studies/heads
+  soundmark study ablation toy --encoder logmel+mfcc --pooling mean+std --ablate scaler,pooling,encoder -o studies/parts
+  soundmark study ablation --recipe mark1 --folds 1,2 --ablate mix,timemask+freqmask,ema,crop -o studies/mark1
 
 `pooling` writes audio_embeddings.csv (a row per moment), merged_embeddings.csv (a row per clip), the scores as
 pooling.csv and pooling.json, and confusion matrices side by side. `heads` writes heads.csv, heads.json and a figure.
+`ablation` measures a learner again with one part changed at a time, each as a run of its own, and writes ablation.md
+and ablation.json. Parts are names of augmentations (left out), settings of the training (at their default, or ema=0.9)
+and teacher; scaler, pooling, encoder and layer of a probe; and fields with a value, such as head=svm.
 """
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb."""
     options = verbs.add_parser(
-        "study", help="moments against their mean; probes over several seeds", description=__doc__,
+        "study", help="moments against their mean; probes over several seeds; ablations", description=__doc__,
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = options.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -36,10 +43,38 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action.add_argument("-o", "--out", metavar="DIR", required=True, help="folder of the tables and figures")
     heads.add_argument("--pooling", metavar="P", default="mean", help="statistics over time (default: mean)")
     heads.add_argument("--seeds", type=int, default=5, metavar="N", help="how many seeds (default: 5)")
+    ablation = actions.add_parser("ablation", help="measure a learner with one part changed at a time")
+    add_learner(ablation)
+    ablation.add_argument("--ablate", metavar="PARTS", required=True, help="parts, separated by commas")
+    ablation.add_argument("-o", "--out", metavar="DIR", required=True, help="folder of the table and the runs")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
+    return _ablation(args) if args.action == "ablation" else _encoders(args)
+
+
+def _ablation(args: argparse.Namespace) -> int:
+    from soundmark.analysis import ablation
+    from soundmark.cli.options import machine_of
+    from soundmark.cli.train import asked
+
+    recipe = asked(args)
+    parts = [part for part in args.ablate.split(",") if part]
+    learner = recipe.command().removeprefix("soundmark train ")
+    options = shlex.join(["--ablate", args.ablate, "-o", Path(args.out).as_posix()])
+    command = f"soundmark study ablation {learner} {options}"
+    found = ablation.run(recipe, parts, Path(args.out), machine=machine_of(args), command=command, told=_told)
+    print(ablation.table(found))
+    print(args.out)
+    return 0
+
+
+def _told(row: dict[str, Any]) -> None:
+    print(f"{row['changed']}: {row['score']['value']:.2%}", flush=True)
+
+
+def _encoders(args: argparse.Namespace) -> int:
     from soundmark import encoders, heads, study, tasks
     from soundmark.errors import SpecError
 

@@ -1,0 +1,1 @@
+"""What was measured, looked at: ablations."""
