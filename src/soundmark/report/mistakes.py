@@ -134,7 +134,7 @@ def listen(root: Path, path: str, start: float = 0.0, end: float | None = None) 
     except (SoundmarkError, OSError, ValueError):
         return None
     return Sound(
-        audio=_encoded(waveform),
+        audio=encoded(waveform),
         picture=_picture(waveform),
         seconds=len(waveform) / RATE,
         whole=last <= start + SECONDS,
@@ -146,11 +146,19 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encoded(waveform: NDArray[np.float32]) -> str:
-    """MP3, which every browser plays; Ogg Vorbis where this libsndfile cannot write MP3."""
+def encoded(waveform: NDArray[np.float32], rate: int = RATE, compression: float | None = None) -> str:
+    """Sound as a data URI: MP3, which every browser plays; Ogg Vorbis where this libsndfile cannot write MP3.
+
+    Args:
+        waveform: (samples,), clipped to [-1, 1].
+        rate: its sample rate in Hz.
+        compression: from 0, the largest, towards 1, the smallest; None for libsndfile's own choice.
+    """
     mp3 = "MP3" in soundfile.available_formats()
     content = io.BytesIO()
-    soundfile.write(content, np.clip(waveform, -1, 1), RATE, format="MP3" if mp3 else "OGG")
+    soundfile.write(
+        content, np.clip(waveform, -1, 1), rate, format="MP3" if mp3 else "OGG", compression_level=compression
+    )
     return _uri("audio/mpeg" if mp3 else "audio/ogg", content.getvalue())
 
 

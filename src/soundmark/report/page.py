@@ -76,9 +76,8 @@ def render(run: results.Run, task: Task | None) -> str:
     drawn = {plot.name: plot for plot in plots.draw(metrics, run.folder / FIGURES)}
     worst = mistakes.surest(run.predictions, task.root if task else None)
     audible = any(mistake.sound for mistake in worst)
-    script = _source("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page: str = _template().render(
+    script = source("script.js")
+    page: str = template(source("template.html.j2")).render(
         metrics=metrics,
         title=words.title(metrics),
         eyebrow=words.eyebrow(metrics),
@@ -106,22 +105,28 @@ def render(run: results.Run, task: Task | None) -> str:
         audible=audible,
         credit=f"Recordings: {task.title or task.name}, {task.licence}." if task and task.licence and audible else "",
         version=run.environment.get("soundmark", __version__),
-        style=Markup(_source("style.css")),  # noqa: S704 - ours
+        style=Markup(source("style.css")),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours
-        script_hash=f"sha256-{digest}",
+        script_hash=digest(script),
     )
     return page.strip() + "\n"
 
 
-def _template() -> jinja2.Template:
-    """The page's template; whatever it is given is escaped, and what it is not given is an error."""
+def template(text: str) -> jinja2.Template:
+    """A template of a page; whatever it is given is escaped, and what it is not given is an error."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "label": words.label, "count": words.count}
     environment.globals |= {"spread": spread}
-    return environment.from_string(_source("template.html.j2"))
+    return environment.from_string(text)
 
 
-def _source(name: str) -> str:
-    return resources.files("soundmark.report").joinpath(name).read_text(encoding="utf-8")
+def digest(script: str) -> str:
+    """How a page's policy names the only script that may run in it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def source(name: str, package: str = "soundmark.report") -> str:
+    """A part of a page that stands in a file of the package."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
