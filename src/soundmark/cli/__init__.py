@@ -16,6 +16,8 @@ VERBS = {
     "data": "fetch, check, look at and export data sets",
     "weights": "list, fetch and verify the weights of pretrained encoders",
     "embed": "encode a task into a table of vectors",
+    "map": "lay a task's clips out in a plane, to look at and listen to",
+    "similar": "find the clips of a task nearest to a recording, or too near each other",
     "train": "measure a learner by a task's protocol, then write its model file",
     "tune": "find settings inside every training side, and measure what was found",
     "compare": "compare runs on the same clips",
@@ -42,7 +44,12 @@ _TRAIN = [
     "lightning",
     "filelock",
 ]
-_EXTRAS = dict.fromkeys(_TRAIN, "train") | {"audiomentations": "augment", "librosa": "augment", "optuna": "tune"}
+_EXTRAS = dict.fromkeys(_TRAIN, "train") | {
+    "audiomentations": "augment",
+    "librosa": "augment",
+    "optuna": "tune",
+    "umap": "analysis",
+}
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:

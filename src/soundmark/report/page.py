@@ -77,7 +77,9 @@ def render(run: results.Run, task: Task | None) -> str:
     worst = mistakes.surest(run.predictions, task.root if task else None)
     audible = any(mistake.sound for mistake in worst)
     script = source("script.js")
-    page: str = template(source("template.html.j2")).render(
+    page: str = template(
+        source("template.html.j2")
+    ).render(
         metrics=metrics,
         title=words.title(metrics),
         eyebrow=words.eyebrow(metrics),
