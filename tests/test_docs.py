@@ -27,7 +27,15 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Modules that nobody outside needs to know.
 INNER = {f"audio.{name}" for name in ("decoders", "ffmpeg", "signatures", "vorbis")}
-INNER |= {"encoders.convolution", "encoders.graph", "encoders.probing", "head_graphs", "report"}
+INNER |= {
+    "analysis.interactive",
+    "analysis.scatter",
+    "encoders.convolution",
+    "encoders.graph",
+    "encoders.probing",
+    "head_graphs",
+    "report",
+}
 
 
 def name_of(page: Path) -> str:

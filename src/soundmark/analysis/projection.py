@@ -17,8 +17,9 @@ REDUCED = 50
 TRUSTED = 10  # neighbours that trustworthiness looks at
 SAMPLED = 5000  # clips it is measured on
 _HELD = 1 << 24  # numbers of a block of comparisons
-# Sums over two threads do not depend on which is done first; with more they do, and t-SNE makes much of little.
-_THREADS = 2
+# The order in which threads add up differs from run to run, and t-SNE makes much of little. On a busy machine one
+# thread is faster than two, besides: they wait for each other in every step.
+_THREADS = 1
 
 
 @dataclass(frozen=True)
