@@ -1,28 +1,56 @@
-"""Grids of tasks x encoders x poolings x heads x seeds: one small JSON file per cell, and only what is missing."""
+"""Grids of tasks x encoders x poolings x heads x seeds: one small JSON file per cell, and only what is missing.
+
+A cell's files are written whole when its last fold is tested; finished folds of a cell under way are kept, so a stop
+costs the fold under way and no other. Several processes may share a folder: each cell is measured by the one that takes
+its lock. What they need for that stands in the folder's own `.benchmark`.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import shutil
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from soundmark import protocol, results, tasks
-from soundmark.encoders import weights
-from soundmark.errors import ResultsError
-from soundmark.files import write_json
+from soundmark import bench, encoders, heads
+from soundmark.cells import Done, read, write_answers
+from soundmark.encoders.pooling import Pooling
+from soundmark.errors import SoundmarkError, SpecError
+from soundmark.files import write_json, write_text
+from soundmark.pace import Pace, Work, words
 from soundmark.recipe import Recipe
-from soundmark.spec import candidates
-from soundmark.tuned import candidates_of
+from soundmark.spec import candidates, lookup, parse_joined
 
-# What a cell keeps of a run's summary: enough for every table, small enough to commit by the hundred.
-KEPT = ("task", "protocol", "learner", "seed", "headline", "metrics", "folds", "alarm", "notes", "bad_clips", "seconds")
+PRESETS: dict[str, dict[str, Any]] = {
+    "audiosep": {
+        "tasks": [
+            "esc50",
+            "icbhi",
+            "urbansound8k",
+            "nsynth",
+            "librispeech",
+            "speech_commands",
+            "speech_commands?version=1",
+        ],
+        "encoders": ["audiosep"],
+        "poolings": ["mean"],
+        "heads": ["linear", "three-layer"],
+        "seeds": 5,
+    },
+}
+"""Grids by name; options that are given outdo them. `audiosep` is the study of AudioSep's encoder on six data sets."""
+
+DEFAULTS: dict[str, Any] = {"encoders": ["logmel"], "poolings": ["mean+std"], "heads": ["svm"], "seeds": 1}
+"""What is measured where nothing else is asked for."""
+
+_INNER = ".benchmark"  # folder of locks and of the folds of cells under way
 
 
 @dataclass(frozen=True)
@@ -32,70 +60,222 @@ class Cell:
     recipe: Recipe
     path: Path
 
+    @property
+    def work(self) -> Work:
+        """What `soundmark.pace` knows it by."""
+        return Work(self.recipe.task, self.recipe.encoder, self.recipe.pooling, self.recipe.head)
+
+    @property
+    def error_path(self) -> Path:
+        """The file that says why it could not be measured, if it could not."""
+        return self.path.with_suffix(".error.txt")
+
+    def __str__(self) -> str:
+        return "  ".join([*self.work, f"seed {self.recipe.seed}"])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        cell: of the grid.
+        result: the content of its file; None where it failed.
+        error: why it did, in one line.
+        fresh: whether it was measured now.
+        left: seconds that the rest will take, told roughly; None where nothing is known yet.
+        rest: how many cells are left.
+    """
+
+    cell: Cell
+    result: dict[str, Any] | None
+    error: str
+    fresh: bool
+    left: float | None
+    rest: int
+
 
 def cells(
-    task_names: Sequence[str], encoders: Sequence[str], poolings: Sequence[str], heads: Sequence[str],
-    seeds: Sequence[int], folder: Path,
+    task_names: Sequence[str], encoder_names: Sequence[str], poolings: Sequence[str], head_names: Sequence[str],
+    seeds: Iterable[int], folder: Path, *, allow_partial: bool = False,
 ) -> list[Cell]:  # fmt: skip
-    """Every cell of a grid, ordered so that cells that share an encoding follow each other."""
-    return [
-        Cell(recipe, folder / _file_name(recipe))
-        for task, encoder, pooling, head, seed in itertools.product(task_names, encoders, poolings, heads, seeds)
-        for recipe in [Recipe(task=task, encoder=encoder, pooling=pooling, head=head, seed=seed)]
-    ]
+    """Every cell of a grid, ordered so that cells that share an encoding follow each other.
 
-
-def run(grid: Sequence[Cell], *, progress: bool = True) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Measure what is missing, one cell after the other, and give every cell's result as it is done.
-
-    A cell's file is written whole when its last fold is tested, so a stop costs the cell under way and no other.
-    """
-    bar = tqdm(grid, unit="cell", disable=None if progress else True)
-    for cell in bar:
-        bar.set_description(cell.path.stem[:60])
-        if not cell.path.exists():
-            write_json(cell.path, measure(cell.recipe))
-        yield cell, read(cell.path)
-
-
-def measure(recipe: Recipe) -> dict[str, Any]:
-    """Measure one cell by its task's protocol; no model file, no report."""
-    started = time.perf_counter()
-    task = tasks.load(recipe.task, allow_partial=recipe.allow_partial)
-    learners = candidates_of(recipe)
-    summary = protocol.evaluate(
-        task, learners, seed=recipe.seed, inner_folds=recipe.inner_folds, strict=recipe.strict, progress=False
-    ).summary
-    return {
-        "command": recipe.command(),
-        **({"pretrained": weighed} if (weighed := weights.provenance(candidates(recipe.encoder))) else {}),
-        **{key: summary[key] for key in KEPT if key in summary},
-        **({"selection": _brief(summary["selection"])} if "selection" in summary else {}),
-        "wall_seconds": round(time.perf_counter() - started, 2),
-        "environment": results.environment(),
-    }
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A cell's result.
+    Args:
+        task_names, encoder_names, poolings, head_names: names in the grammar.
+        seeds: of heads and inner splits.
+        folder: of the cells.
+        allow_partial: measure on incomplete data sets too. Those cells have files of their own, so that they never
+            stand in for the whole data set.
 
     Raises:
-        ResultsError: if the file is not one.
+        SpecError: for an encoder, pooling or head that does not exist. Whether data and weights are here is found out
+            cell by cell.
     """
+    _check_names(encoder_names, poolings, head_names)
+    seeds = list(seeds)
+    found = []
+    for task, encoder, pooling, head, seed in itertools.product(task_names, encoder_names, poolings, head_names, seeds):
+        recipe = Recipe(task=task, encoder=encoder, pooling=pooling, head=head, seed=seed)
+        path = folder / _file_name(recipe)
+        if allow_partial and not path.exists():
+            recipe, path = replace(recipe, allow_partial=True), path.with_name(f"{path.stem}_partial.json")
+        found.append(Cell(recipe, path))
+    return list({cell.path: cell for cell in found}.values())
+
+
+def run(grid: Sequence[Cell], *, known: Iterable[Done] = (), progress: bool = True) -> Iterator[Outcome]:
+    """Measure what is missing, one cell after the other, and give every cell's result as it is done.
+
+    A cell that another process is measuring is passed over, and looked at again at the end: it is taken from there when
+    the other has finished, and measured if the other was stopped. One that fails is noted, here and in a file beside
+    it, and the others go on.
+
+    Args:
+        grid: see `cells`.
+        known: cells from other folders, which need not be measured again; those on a part of a data set count only
+            where the grid allows that.
+        progress: show bars on a terminal.
+    """
+    elsewhere = {_key(done.recipe): done for done in known}
+    pace, on = Pace(), bench.Bench(progress=progress)
+    there: dict[Path, dict[str, Any]] = {}
+    for cell in grid:
+        done = elsewhere.get(_key(cell.recipe))
+        if done is not None and not cell.path.exists() and (cell.recipe.allow_partial or not done.part):
+            there[cell.path] = done.content
+        _take_note(pace, cell, there.get(cell.path))
+    encoded = [cell.work for cell in grid if cell.path.exists() or cell.path in there]
+    rest = {cell.path: cell for cell in grid}
+    taken: list[Cell] = []
+    with tqdm(total=len(grid), unit="cell", disable=None if progress else True) as bar:
+        for cell, wait in itertools.chain(((cell, False) for cell in grid), _again(taken)):
+            bar.set_description(f"{'waiting for another process: ' if wait else ''}{cell.path.stem[:60]}")
+            fresh, error = False, ""
+            result: dict[str, Any] | None = None
+            try:
+                result = there.get(cell.path)
+                if result is None and not cell.path.exists():
+                    with _alone(cell, wait=wait) as mine:
+                        if not mine:
+                            taken.append(cell)
+                            continue
+                        if not cell.path.exists():  # it may be the other's work by now
+                            fresh = True
+                            _measure_into(cell, on)
+                result = read(cell.path) if result is None else result
+            except Exception as caught:  # whatever it is, a night's other cells should not be lost for it
+                error = _noted(cell, caught)
+            del rest[cell.path]
+            if fresh and result is not None:
+                _take_note(pace, cell, result)
+                encoded.append(cell.work)
+            missing = [each.work for each in rest.values() if not (each.path.exists() or each.path in there)]
+            left = pace.left(missing, encoded)
+            bar.set_postfix_str(f"{words(left)} left" if missing else "")
+            bar.update()
+            yield Outcome(cell, result, error, fresh, left, len(missing))
+
+
+def _again(taken: list[Cell]) -> Iterator[tuple[Cell, bool]]:
+    """What was passed over: asked for once everything else is done."""
+    while taken:
+        yield taken.pop(0), True
+
+
+# --- One cell --------------------------------------------------------------------------------------------------------
+
+
+def _measure_into(cell: Cell, on: bench.Bench) -> None:
+    folds = _inner(cell) / "folds" / cell.path.stem
+    content, said = bench.measure(cell.recipe, on=on, folder=folds)
+    write_answers(cell.path, said)
+    write_json(cell.path, content)  # last: a cell that has its JSON file is complete
+    cell.error_path.unlink(missing_ok=True)
+    shutil.rmtree(folds, ignore_errors=True)
+
+
+def _noted(cell: Cell, error: Exception) -> str:
+    """What went wrong, in a line; with all that helps to find a bug of ours in the file beside the cell."""
+    ours = not isinstance(error, SoundmarkError | OSError)
+    text = f"{type(error).__name__}: {error}" if ours else str(error)
+    write_text(cell.error_path, "".join(traceback.format_exception(error)) if ours else text + "\n")
+    return " ".join(text.split())
+
+
+@contextmanager
+def _alone(cell: Cell, *, wait: bool) -> Iterator[bool]:
+    """Take a cell's lock; False if another process has it. The system frees it when its holder dies."""
+    import filelock
+
+    place = _inner(cell) / "locks" / f"{cell.path.stem}.lock"
+    ignored = _inner(cell) / ".gitignore"
+    if not ignored.exists():
+        write_text(ignored, "*\n")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(place, timeout=-1 if wait else 0)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["headline"]["value"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is not a result of a benchmark ({error}); delete it and run again") from None
-    return dict(content)
+        lock.acquire()
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
-def _brief(selection: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"fold": each["fold"], "chosen": each["chosen"], "candidates": len(each["candidates"])} for each in selection
-    ]
+def _inner(cell: Cell) -> Path:
+    return cell.path.parent / _INNER
+
+
+def _take_note(pace: Pace, cell: Cell, content: dict[str, Any] | None) -> None:
+    """What a measured cell took; a file that is no cell is told of when its turn comes."""
+    try:
+        content = read(cell.path) if content is None and cell.path.exists() else content
+    except SoundmarkError:
+        return
+    if content is not None:
+        clips = content.get("clips") or sum(fold["clips"] for fold in content["folds"])
+        taken = content.get("seconds", {}).get("encode", 0.0)
+        pace.saw(cell.work, clips=clips, seconds=content.get("wall_seconds", taken), encoding=taken)
+
+
+def _check_names(encoder_names: Sequence[str], poolings: Sequence[str], head_names: Sequence[str]) -> None:
+    for encoder in (spec for text in encoder_names for each in candidates(text) for spec in parse_joined(each)):
+        lookup("encoder", encoder.name, encoders.ENCODERS | encoders.ADAPTERS)  # loading it may need weights
+    for pooling in (each for text in poolings for each in candidates(text)):
+        Pooling(pooling)
+    for head in (each for text in head_names for each in candidates(text)):
+        heads.build(head)
+
+
+def settings(preset: str, **given: Any) -> dict[str, Any]:
+    """The tasks, encoders, poolings, heads and seeds to measure.
+
+    Args:
+        preset: one of `PRESETS`, or "".
+        given: what was asked for, by those names; it outdoes the preset, and that the defaults. Empty is not asked.
+
+    Raises:
+        SpecError: if there is no such preset, no task is named, or there are no seeds.
+    """
+    chosen = DEFAULTS | (lookup("preset", preset, PRESETS) if preset else {})
+    chosen |= {name: value for name, value in given.items() if value not in (None, [])}
+    if not chosen.get("tasks"):
+        raise SpecError(f"name the tasks to measure on with --tasks, or a preset: {', '.join(PRESETS)}")
+    if chosen["seeds"] < 1:
+        raise SpecError(f"--seeds should be 1 or more, not {chosen['seeds']}")
+    return chosen
+
+
+def _key(recipe: Recipe) -> Recipe:
+    return replace(recipe, allow_partial=False)
 
 
 def _file_name(recipe: Recipe) -> str:
     text = "_".join([recipe.task, recipe.encoder, recipe.pooling, recipe.head, f"s{recipe.seed}"])
     return re.sub(r"[^A-Za-z0-9.=+_-]", "-", text) + ".json"
+
+
+__all__ = ["DEFAULTS", "PRESETS", "Cell", "Outcome", "cells", "read", "run", "settings"]

@@ -19,6 +19,7 @@ Weighted = Callable[[Floats], Any]  # weights (k, n) -> one value per resample, 
 
 LEVEL = 0.95
 RESAMPLES = 1000
+_NOTHING = 1e-12  # what shares that should cancel out leave in floating point
 _CHUNK_CELLS = 1_000_000  # weights held at once; bounds the memory for tasks of any size
 
 
@@ -115,10 +116,11 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> dict[
 
 
 def paired_permutation(
-    correct_a: NDArray[np.bool_],
-    correct_b: NDArray[np.bool_],
+    correct_a: NDArray[Any],
+    correct_b: NDArray[Any],
     groups: Sequence[str],
     *,
+    weights: Floats | None = None,
     n: int = 10_000,
     seed: int = 0,
 ) -> float:
@@ -128,15 +130,18 @@ def paired_permutation(
     observed one counts among them, so the p-value is never 0.
 
     Args:
-        correct_a: (n,) whether the first system is right.
-        correct_b: (n,) whether the second is.
+        correct_a: (n,) whether the first system is right; or in what share of several trainings it is.
+        correct_b: (n,) the same of the second.
         groups: (n,) clips swapped together.
+        weights: (n,) what a clip counts; all alike by default. With 1 / (classes x clips of its class), say, it is the
+            balanced accuracies that are compared.
         n: swaps drawn.
         seed: of the draws.
     """
     index, count = group_index(groups)
-    gains = np.bincount(index, weights=correct_a.astype(float) - correct_b.astype(float), minlength=count)
-    gains = gains[gains != 0]
+    apart = correct_a.astype(float) - correct_b.astype(float)
+    gains = np.bincount(index, weights=apart if weights is None else apart * weights, minlength=count)
+    gains = gains[np.abs(gains) > _NOTHING]
     observed = abs(gains.sum()) - 1e-9
     if 2 ** min(len(gains), 40) <= n:
         swaps = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1

@@ -23,6 +23,7 @@ VERBS = {
     "compare": "compare runs on the same clips",
     "report": "draw a run's page again",
     "benchmark": "measure a grid of learners, only what is missing",
+    "leaderboard": "put measured cells side by side, with paired tests",
     "fewshot": "measure how far a few clips per class carry",
     "study": "moments against their mean; probes over several seeds; ablations",
     "unknown": "measure how well unknown sounds are told from known ones",
