@@ -221,7 +221,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
 
 def read_all(folder: Path) -> list[Json]:
     """Every JSON file of a folder, by name; none where there is no folder."""
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    return [read(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]  # half-written ones
 
 
 def selected(results: Path) -> list[Json]:
@@ -247,7 +247,8 @@ def grid_cells(results: Path) -> dict[str, list[Json]]:
     seeds: dict[tuple[str, ...], list[Json]] = defaultdict(list)
     for cell in read_all(results / "grid"):
         names = cell["learner"]
-        if "encoder" in names:  # not a choice among candidates, which belongs to the runs
+        # Not a choice among candidates, which belongs to the runs, nor a part of a data set, which the leaderboard has.
+        if "encoder" in names and not networks.part(cell):
             seeds[cell["task"], names["encoder"], names["pooling"], names["head"]].append(cell)
     tasks: dict[str, list[Json]] = defaultdict(list)
     for (task, encoder, pooling, head), cells in seeds.items():

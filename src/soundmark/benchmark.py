@@ -25,7 +25,7 @@ from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SoundmarkError, SpecError
 from soundmark.files import write_json, write_text
 from soundmark.pace import Pace, Work, words
-from soundmark.recipe import Recipe
+from soundmark.recipe import PROBE, Recipe
 from soundmark.spec import candidates, lookup, parse_joined
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -269,8 +269,9 @@ def settings(preset: str, **given: Any) -> dict[str, Any]:
     return chosen
 
 
-def _key(recipe: Recipe) -> Recipe:
-    return replace(recipe, allow_partial=False)
+def _key(recipe: Recipe) -> tuple[Any, ...]:
+    """What two recipes of one cell have in common, whatever the order of their settings."""
+    return recipe.task, *(tuple(candidates(getattr(recipe, name))) for name in PROBE), recipe.seed, recipe.inner_folds
 
 
 def _file_name(recipe: Recipe) -> str:

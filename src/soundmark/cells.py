@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from soundmark.errors import ResultsError, SpecError
 from soundmark.files import atomic_path
-from soundmark.recipe import Recipe
+from soundmark.recipe import PROBE, Recipe
 from soundmark.results import Predictions
 
 _CLASSES = b"soundmark.classes"
@@ -76,8 +76,12 @@ class Done:
 
     @property
     def learner(self) -> tuple[str, str, str]:
-        """Encoder, pooling and head, as names in the grammar."""
-        return self.recipe.encoder, self.recipe.pooling, self.recipe.head
+        """Encoder, pooling and head, as names in the grammar, in whatever order their settings were given."""
+        names = self.content.get("learner", {})
+        if "candidates" in names:  # among which every fold chose, and which only the recipe lists
+            return self.recipe.encoder, self.recipe.pooling, self.recipe.head
+        encoder, pooling, head = (names.get(key, getattr(self.recipe, key)) for key in PROBE)
+        return encoder, pooling, head
 
     @property
     def part(self) -> str:
@@ -219,8 +223,12 @@ def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
 
 def _agree(one: Done, other: Done) -> None:
     """Refuse two answers to one question."""
-    # Whether a data set might have been incomplete does not matter once it is known what was there.
-    if replace(one.recipe, allow_partial=False) != replace(other.recipe, allow_partial=False):
+    # Whether a data set might have been incomplete does not matter once it is known what was there, nor the order in
+    # which settings were given.
+    recipes = [
+        replace(each.recipe, task="", encoder="", pooling="", head="", allow_partial=False) for each in (one, other)
+    ]
+    if recipes[0] != recipes[1]:
         raise ResultsError(f"{one.path} and {other.path} are of the same cell by different recipes; delete one of them")
     a, b = one.content["headline"], other.content["headline"]
     if a["metric"] != b["metric"] or abs(a["value"] - b["value"]) > 1e-6:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from soundmark import embeddings, heads
@@ -76,8 +77,9 @@ def of_head(estimator: Any, vectors: np.ndarray, classes: int, rows: int = ROWS)
         rows: how many vectors.
 
     Returns:
-        `head_parameters`, the numbers that its graph in a model file holds, its scaler's among them; None where it has
-        no graph or is one of trees, which are no table of numbers. `head_ms`, the median time for one vector.
+        `head_parameters`, the fractions that its graph in a model file holds, its scaler's among them (of trees the
+        thresholds and leaves, of nearest neighbours their vectors); None where it has no graph. `head_ms`, the median
+        time for one vector.
     """
     seconds = []
     with heads.one_thread():
@@ -94,10 +96,7 @@ def of_head(estimator: Any, vectors: np.ndarray, classes: int, rows: int = ROWS)
 def _parameters(estimator: Any, classes: int) -> int | None:
     if not has_graph(estimator):
         return None
-    graph = head_graph(estimator, classes)
-    if any(node.domain == "ai.onnx.ml" for node in graph.nodes):
-        return None
-    floats = [each for each in graph.constants if each.data_type == 1]
+    floats = [each for each in head_graph(estimator, classes).constants if each.data_type == TensorProto.FLOAT]
     return int(sum(np.prod(each.dims) for each in floats))
 
 

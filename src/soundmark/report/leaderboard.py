@@ -116,10 +116,10 @@ def introduction(board: Mapping[str, Any]) -> list[str]:
     columns, rows = board["columns"], board["rows"]
     said = []
     if board["ranked"] > 1:
-        on = f"all {len(columns)} tasks" if len(columns) > 1 else "the task"
+        on = f"all {len(columns)} tasks" if len(columns) > 1 else "the one task"
         others = len(rows) - board["ranked"]
         said.append(
-            f"Mean ranks are over {on}, among the {board['ranked']} learners that were measured on {on}; equals share "
+            f"Mean ranks are over {on}, among the {board['ranked']} learners that were measured there; equals share "
             f"the mean of their places. {_left_out(others)}".strip()
         )
     elif columns:
