@@ -29,6 +29,12 @@ def test_equals_share_the_mean_of_their_places() -> None:
     assert leaderboard.ranks([]) == []
 
 
+def test_one_alone_has_no_rank() -> None:
+    learner = ("logmel", "mean", "svm")
+    assert leaderboard.mean_ranks({learner: {"esc50": 0.9}}) == {}
+    assert leaderboard.mean_ranks({}) == {}
+
+
 def test_mean_ranks_are_among_those_who_have_every_task(tmp_path: Path) -> None:
     for task, wrong in (("esc50", {"a": 0, "b": 4, "c": 2}), ("icbhi", {"a": 6, "b": 4, "only": 0})):
         for head, count in wrong.items():
@@ -76,10 +82,11 @@ def test_other_protocols_stand_apart(protocol: str, why: str, tmp_path: Path) ->
     put(tmp_path, head="flattered", protocol=protocol)
     found = board(tmp_path)
     assert names(found["rows"]) == ["official"]
-    assert found["rows"][0]["scores"]["esc50"]["best"]
+    assert found["rows"][0]["scores"]["esc50"]["rank"] == 1
     assert [column["protocol"] for column in found["columns"]] == ["official 3 folds"]
     (apart,) = found["apart"]
     assert (apart["head"], apart["why"], apart["protocol"], apart["rank"]) == ("flattered", why, protocol, None)
+    assert not apart["best"]  # of one
 
 
 def test_a_sample_stands_apart_even_where_nothing_else_was_measured(tmp_path: Path) -> None:

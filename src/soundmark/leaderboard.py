@@ -83,7 +83,7 @@ def board(done: Sequence[Done]) -> Json:
         tested = _compare(entries, learners)
         if question in main:
             some = next(iter(learners.values()))[0].content["headline"]
-            best = next(learner for learner, entry in entries.items() if entry["best"])
+            best = _best(entries)
             about = {"task": task, "protocol": protocol, "metric": some["metric"], "over": some.get("over", "clips")}
             columns.append(about | {"clips": clips, "learners": len(entries), "tested": tested, "best": _named(best)})
             for learner, entry in entries.items():
@@ -118,13 +118,16 @@ def board(done: Sequence[Done]) -> Json:
 def mean_ranks(scores: Mapping[Learner, Mapping[str, float]]) -> dict[Learner, float]:
     """The mean rank, 1 being the best, of every learner that has all tasks; equals share the mean of their places.
 
-    Ranks are taken among those learners only: a rank among others would depend on who else was measured.
+    Ranks are taken among those learners only: a rank among others would depend on who else was measured. There are
+    none where fewer than two have all tasks.
 
     Args:
         scores: of every learner by task, more being better.
     """
     tasks = sorted({task for of in scores.values() for task in of})
     complete = [learner for learner, of in scores.items() if len(of) == len(tasks)]
+    if len(complete) < 2:
+        return {}
     by_task = [ranks([scores[learner][task] for learner in complete]) for task in tasks]
     return {learner: fmean(places) for learner, *places in zip(complete, *by_task, strict=True)}
 
@@ -211,6 +214,10 @@ def _notes(done: Sequence[Done]) -> dict[str, list[str]]:
     return {task: list(notes) for task, notes in sorted(found.items()) if notes}
 
 
+def _best(entries: Mapping[Learner, Json]) -> Learner:
+    return max(entries, key=lambda learner: entries[learner]["score"])
+
+
 def _named(learner: Learner) -> Json:
     return dict(zip(("encoder", "pooling", "head"), learner, strict=True))
 
@@ -231,7 +238,9 @@ def _compare(entries: Mapping[Learner, Json], learners: Mapping[Learner, Sequenc
 
     Whole groups are swapped. With several seeds a clip counts by the share of them that get it right.
     """
-    best = max(entries, key=lambda learner: entries[learner]["score"])
+    best = _best(entries)
+    if len(entries) < 2:  # the best of one says nothing
+        return 0
     entries[best]["best"] = True
     top = _rights(learners[best])
     if top is None:
