@@ -138,7 +138,7 @@ def test_a_compact_file_is_smaller_and_says_nearly_the_same(head: str, tmp_path:
         said.append(
             [np.concatenate([said_of(clip) for clip in clips]) for said_of in (model.embed, model.predict_proba)]
         )
-        assert model.metadata["check"]["vectors_within"] == (1e-2 if compact else 1e-4)
+        assert model.metadata["check"]["vectors_within"] == (2e-2 if compact else 1e-4)
     assert sizes[1] < sizes[0]
     (vectors, probabilities), (other_vectors, other_probabilities) = said
     assert not np.array_equal(vectors, other_vectors)
@@ -152,9 +152,27 @@ def test_numbers_too_large_for_half_precision_stay_as_they_are() -> None:
     graph = helper.make_graph(
         [], "g", [], [], [numpy_helper.from_array(large, "a"), numpy_helper.from_array(wide, "b")]
     )
-    export._halve(graph)
+    export._shrink(graph)
     assert [constant.name for constant in graph.initializer] == ["a", "b.half"]
     assert [(node.op_type, list(node.output)) for node in graph.node] == [("Cast", ["b"])]
+
+
+def test_very_large_convolutions_are_kept_in_eight_bits() -> None:
+    from onnx import helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    kernels = np.random.default_rng(0).standard_normal((150, 150, 3, 3)).astype(np.float32)
+    kernels *= np.logspace(-3, 3, 150, dtype=np.float32)[:, None, None, None]  # each kernel has a scale of its own
+    kernels[7] = 0.0
+    value = helper.make_tensor_value_info("same", 1, kernels.shape)
+    node = helper.make_node("Identity", ["k"], ["same"])
+    graph = helper.make_graph([node], "g", [], [value], [numpy_helper.from_array(kernels, "k")])
+    export._shrink(graph)
+    assert sum(len(constant.raw_data) for constant in graph.initializer) < 1.01 * kernels.size
+    (back,) = ReferenceEvaluator(helper.make_model(graph)).run(None, {})
+    apart = np.abs(back - kernels).max(axis=(1, 2, 3))
+    assert (apart <= np.abs(kernels).max(axis=(1, 2, 3)) / 250).all()
+    assert not back[7].any()
 
 
 def test_a_file_that_disagrees_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,9 @@ from soundmark.tuned import Tuned
 
 VECTORS_WITHIN = 1e-4  # relative L2
 PROBABILITIES_WITHIN = 1e-4  # absolute
-COMPACT_WITHIN = 1e-2  # both of these, where weights are kept in half precision
-COMPACT_FROM = 1024  # numbers in a constant that is worth it
+COMPACT_WITHIN = 2e-2  # both of these, where weights are kept in fewer bits
+COMPACT_FROM = 1024  # numbers in a constant that is worth half precision
+EIGHT_BITS_FROM = 200_000  # numbers in a convolution's kernels that are worth eight bits, with a scale for each kernel
 STEP_SHARE = 0.99  # of clips on which trees and k-NN, which are step functions, must agree so closely
 HALF_MAX = 60_000.0  # about the largest number of half precision
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
@@ -89,8 +90,9 @@ def export(
         metadata: what the file says of itself: labels, kind, clip_seconds, task, metrics, licence and so on. Format,
             sample rate, window policy and version are added.
         waveforms: clips to check it on, each (samples,) float32 at the learner's sample rate.
-        compact: keep large constants in half precision, so that the file is about half as large; it computes in
-            float32 all the same. It may then differ from the learner by 1e-2 in place of 1e-4.
+        compact: keep large constants in half precision, and very large convolutions in eight bits, so that the file is
+            half as large or less; it computes in float32 all the same. It may then differ from the learner by 2e-2 in
+            place of 1e-4.
 
     Returns:
         How far file and learner agree: `clips`; `embedding` (largest relative L2) and `probabilities` (largest
@@ -110,7 +112,7 @@ def export(
     said = _metadata(learner, metadata)
     bounds = (COMPACT_WITHIN, COMPACT_WITHIN) if compact else (VECTORS_WITHIN, PROBABILITIES_WITHIN)
     if compact:
-        _halve(graph.graph)
+        _shrink(graph.graph)
     agreement = _agreement(learner, model.load(_content(graph, said)), waveforms, *bounds)
     said["check"] = {"clips": len(waveforms), "vectors_within": bounds[0], "probabilities_within": bounds[1]}
     content = _content(graph, said)
@@ -163,17 +165,26 @@ def _assembled(nodes: Sequence[Any], constants: Sequence[Any], widths: Mapping[s
     )
 
 
-def _halve(graph: onnx.GraphProto) -> None:
-    """Keep large constants in half precision, each with an operator that makes it float32 again when it is loaded."""
-    casts = []
+def _shrink(graph: onnx.GraphProto) -> None:
+    """Keep large constants in fewer bits, each with operators that make it float32 again when the file is loaded."""
+    added: list[Any] = []
+    extra: list[Any] = []
     for constant in graph.initializer:
         numbers = numpy_helper.to_array(constant)
-        if numbers.dtype != np.float32 or numbers.size < COMPACT_FROM or np.abs(numbers).max() > HALF_MAX:
+        if numbers.dtype != np.float32 or numbers.size < COMPACT_FROM:
             continue
         name = constant.name
-        constant.CopyFrom(numpy_helper.from_array(numbers.astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
+        if numbers.ndim == 4 and numbers.size >= EIGHT_BITS_FROM:
+            scale = np.abs(numbers).max(axis=(1, 2, 3), keepdims=True).clip(1e-30) / 127.0
+            constant.CopyFrom(numpy_helper.from_array(np.rint(numbers / scale).astype(np.int8), f"{name}.eighth"))
+            extra.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"))
+            added.append(helper.make_node("Cast", [f"{name}.eighth"], [f"{name}.whole"], to=TensorProto.FLOAT))
+            added.append(helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [name]))
+        elif np.abs(numbers).max() <= HALF_MAX:
+            constant.CopyFrom(numpy_helper.from_array(numbers.astype(np.float16), f"{name}.half"))
+            added.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    graph.initializer.extend(extra)
+    nodes = [*added, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 

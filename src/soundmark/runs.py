@@ -43,7 +43,7 @@ def run(
         recipe: what to measure.
         folder: the run's folder. If it holds the same recipe, finished folds are taken from it.
         model: fit on all clips and write `model.onnx`.
-        compact: with its weights in half precision; see `soundmark.export.export`.
+        compact: with its weights in fewer bits; see `soundmark.export.export`.
         page: write `report.html` and the figures.
         progress: show bars on a terminal.
         machine: what networks are trained on.

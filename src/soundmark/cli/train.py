@@ -41,7 +41,7 @@ def declare(options: argparse.ArgumentParser) -> None:
     options.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/NAME)")
     options.add_argument("--no-model", action="store_true", help="measure only: do not fit on everything")
     options.add_argument(
-        "--compact", action="store_true", help="keep the model file's weights in half precision: half the size"
+        "--compact", action="store_true", help="keep the model file's weights in fewer bits: half the size or less"
     )
     options.add_argument("--no-report", action="store_true", help="do not write the page and figures")
 
