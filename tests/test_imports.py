@@ -20,6 +20,7 @@ FLOORS = [
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
+    {"comparing"},
     {"recipes", "results", "spool", "hear", "networks", "card"},
     {"embeddings", "report", "recipe", "trained", "viewed"},
     {"learners", "tables", "transform", "cells"},

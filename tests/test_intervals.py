@@ -127,3 +127,29 @@ def test_tests_are_probabilities_and_do_not_care_which_is_first(rows):
     for name in ("exact", "mid_p"):
         assert 0 < intervals.mcnemar(a, b)[name] <= 1
         assert intervals.mcnemar(a, b)[name] == pytest.approx(intervals.mcnemar(b, a)[name])
+
+
+def test_holm_by_hand():
+    """The smallest counts as often as there are questions, the next once less, and none less than one before it."""
+    assert intervals.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert intervals.holm([0.6, 0.7]) == [1, 1]
+    assert intervals.holm([0.02]) == [0.02]
+    assert intervals.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_lies_between_nothing_and_bonferroni(values: list[float]):
+    adjusted = np.array(intervals.holm(values))
+    assert (adjusted >= values).all()
+    assert (adjusted <= np.minimum(1, len(values) * np.array(values)) + 1e-15).all()
+    assert (np.diff(adjusted[np.argsort(values, kind="stable")]) >= 0).all()
+
+
+@pytest.mark.parametrize("difference", [-1.0, -0.5, 0.0, 1.0])
+def test_a_difference_that_all_groups_share_is_not_certain(difference: float):
+    narrow, wide = intervals.unseen(difference, 30), intervals.unseen(difference, 2)
+    for low, high in (narrow, wide):
+        assert -1 <= low <= difference <= high <= 1
+        assert low < high
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    assert intervals.unseen(0.0, 9)[1] == intervals.all_alike(0.0, 9)[1]

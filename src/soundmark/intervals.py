@@ -155,6 +155,29 @@ def paired_permutation(
     return (1 + as_large) / (1 + n)
 
 
+def holm(values: Sequence[float]) -> list[float]:
+    """Adjust p-values of several questions for their number, after Holm (1979), in the order given.
+
+    Calling significant what is below 0.05 afterwards errs in one question or more with a probability of at most 0.05,
+    however the questions depend on each other.
+    """
+    order = np.argsort(values, kind="stable")
+    raised = np.asarray(values, dtype=np.float64)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(raised))
+    return [float(p) for p in adjusted]
+
+
+def unseen(difference: float, groups: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a mean difference, within -1 and 1, that is the same in all of `groups` groups.
+
+    Resampling sees no spread there and would claim certainty. As many groups of another kind may exist as `all_alike`
+    allows for, and in those the difference may be anything.
+    """
+    others = all_alike(0.0, groups, level=level)[1]
+    return difference * (1 - others) - others, difference * (1 - others) + others
+
+
 def interval_of(value: Any, low: Any, high: Any, groups: int | None, prefix: str = "") -> dict[str, float | None]:
     """Write an interval as `low` and `high` for JSON: containing `value`, never a point at 0 or 1, None if undefined.
 

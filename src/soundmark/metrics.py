@@ -190,6 +190,27 @@ def score(name: str, targets: Ints, probabilities: Floats) -> float:
     return float(lookup("metric", name, METRICS)(targets, probabilities))
 
 
+def over_folds(metric: str, folds: Sequence[str], targets: Ints, probabilities: Floats, weights: Floats) -> Floats:
+    """Mean of a metric over the folds for each row of weights, without folds where it is undefined.
+
+    Args:
+        metric: one of `METRICS`.
+        folds: (clips,) the round in which each clip was tested.
+        targets: (clips,) true classes.
+        probabilities: (clips, classes).
+        weights: (k, clips).
+
+    Returns:
+        (k,).
+    """
+    names = np.asarray(folds, dtype=str)
+    values = [
+        METRICS[metric](targets[here], probabilities[here], weights[:, here])
+        for here in (np.flatnonzero(names == fold) for fold in sorted(set(folds)))
+    ]
+    return np.asarray(_mean_present(np.stack(values, axis=-1)))
+
+
 def _measure(
     targets: Ints, probabilities: Floats, weights: Floats, positive: int | None, metric: str
 ) -> dict[str, Floats]:
@@ -266,7 +287,9 @@ def summary(
 
     def at(weights: Floats) -> dict[str, Floats]:
         found = _measure(targets, p, weights, place, metric)
-        return found | ({_HEADLINE: _over_folds(predictions, p, metric, weights)} if over == "folds" else {})
+        return found | (
+            {_HEADLINE: over_folds(metric, predictions.folds, targets, p, weights)} if over == "folds" else {}
+        )
 
     each_once = np.ones((1, len(targets)))
     point = {name: v[0] for name, v in at(each_once).items()}
@@ -291,7 +314,7 @@ def summary(
     common = np.eye(len(classes))[np.full(len(targets), np.argmax(counts.sum(axis=1)))]
     chance = number(METRICS[metric](targets, common))
     if over == "folds":
-        chance = number(_over_folds(predictions, common, metric, each_once)[0])
+        chance = number(over_folds(metric, predictions.folds, targets, common, each_once)[0])
     found: dict[str, Any] = {
         "format": 1,
         "classes": list(classes),
@@ -345,16 +368,6 @@ def alarm_rows(
         flagged = scores >= np.array([chosen[fold] for fold in predictions.folds])
         rows.append({"max_false_alarm": rate, "thresholds": chosen} | alarm(flagged, is_positive, predictions.groups))
     return rows
-
-
-def _over_folds(predictions: Predictions, probabilities: Floats, metric: str, weights: Floats) -> Floats:
-    """Mean of a metric over the folds for each row of weights, without folds where it is undefined: (k, n) to (k,)."""
-    folds = np.asarray(predictions.folds, dtype=str)
-    values = [
-        METRICS[metric](predictions.targets[here], probabilities[here], weights[:, here])
-        for here in (np.flatnonzero(folds == fold) for fold in sorted(set(predictions.folds)))
-    ]
-    return np.asarray(_mean_present(np.stack(values, axis=-1)))
 
 
 def _folds(predictions: Predictions, place: int | None, metric: str, names: list[str]) -> list[dict[str, Any]]:
@@ -438,6 +451,7 @@ __all__ = [
     "macro_precision",
     "macro_recall",
     "mcnemar",
+    "over_folds",
     "paired_permutation",
     "per_class",
     "predicted",

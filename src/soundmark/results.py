@@ -30,18 +30,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from soundmark import files
+from soundmark import comparing, files
 from soundmark.environment import environment
 from soundmark.errors import ResultsError
-from soundmark.intervals import (
-    RESAMPLES,
-    bounds,
-    cluster_weights,
-    group_index,
-    interval_of,
-    mcnemar,
-    paired_permutation,
-)
+from soundmark.intervals import RESAMPLES
 from soundmark.metrics import METRICS as MEASURES
 
 PREDICTIONS = "predictions.parquet"
@@ -299,8 +291,9 @@ def _line(error: Exception) -> str:
 
 
 def compare(
-    run_a: Run | str | os.PathLike[str], run_b: Run | str | os.PathLike[str], *, seed: int = 0, n: int = RESAMPLES
-) -> dict[str, Any]:
+    run_a: Run | str | os.PathLike[str], run_b: Run | str | os.PathLike[str], *, seed: int = 0, n: int = RESAMPLES,
+    per_class: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Compare two runs on the same clips, paired.
 
     Args:
@@ -308,83 +301,21 @@ def compare(
         run_b: another; differences are b - a.
         seed: of the resampling.
         n: number of resamples.
+        per_class: say it of every class too.
 
     Returns:
-        `a`, `b` {name, value}; `metric`, of the first run's headline; `clips`, `groups`, how many; `difference` (b - a)
+        `a`, `b` {name, value}; `metric`, of the first run's headline, with `over` "folds" where that is a mean over
+        folds, each run's own; `clips`, `groups`, how many; `difference` (b - a)
         with `low` and `high`, its 95 % interval, whole groups resampled; `both_right`, `only_a`, `only_b`,
         `both_wrong`, clips; `mcnemar` {p, exact}, p being the mid-p value, and `permutation` {p}, which swaps whole
-        groups (see `soundmark.intervals`); `notes`, what to bear in mind.
+        groups (see `soundmark.intervals`); `notes`, what to bear in mind; and, if asked for, `per_class`, the rows of
+        `soundmark.comparing.by_class`.
 
     Raises:
         ResultsError: if the runs do not hold the same clips, labels and classes; the message says how they differ.
     """
-
     a, b = (run if isinstance(run, Run) else Run.read(run) for run in (run_a, run_b))
-    order = _match(a, b)
-    p, q = a.predictions, b.predictions
-    targets, mine, theirs = p.targets, p.probabilities, q.probabilities[order]
-    metric = a.metrics["headline"]["metric"]
-    measure, groups = MEASURES[metric], p.groups
-    values = [float(measure(targets, side)) for side in (mine, theirs)]
-    draws = [measure(targets, theirs, w) - measure(targets, mine, w) for w in cluster_weights(groups, n=n, seed=seed)]
-    difference = values[1] - values[0]
-    right_a, right_b = (np.argmax(side, axis=1) == targets for side in (mine, theirs))
-    test = mcnemar(right_a, right_b)
-    return {
-        "a": {"name": a.name, "value": values[0]},
-        "b": {"name": b.name, "value": values[1]},
-        "metric": metric,
-        "clips": len(targets),
-        "groups": group_index(groups)[1],
-        "difference": difference,
-        **interval_of(difference, *bounds(np.concatenate(draws)), None),
-        "both_right": int(np.sum(right_a & right_b)),
-        "only_a": test["only_a"],
-        "only_b": test["only_b"],
-        "both_wrong": int(np.sum(~right_a & ~right_b)),
-        "mcnemar": {"p": test["mid_p"], "exact": test["exact"]},
-        "permutation": {"p": paired_permutation(right_a, right_b, groups, seed=seed)},
-        "notes": _notes(a, b, order),
-    }
-
-
-def _match(a: Run, b: Run) -> list[int]:
-    """For each clip of `a`, its position in `b`."""
-    p, q = a.predictions, b.predictions
-    if p.classes != q.classes:
-        only = sorted(set(p.classes) ^ set(q.classes))
-        how = f"only one of them has {_some(only)}" if only else "they stand in another order"
-        raise ResultsError(f"{a.name} and {b.name} cannot be compared: their classes differ ({how})")
-    place = {clip: i for i, clip in enumerate(q.clips)}
-    here, there = set(p.clips), set(place)
-    if here != there:
-        sides = [(a, sorted(here - there)), (b, sorted(there - here))]
-        how = "; ".join(f"{len(only)} only in {run.name}: {_some(only)}" for run, only in sides if only)
-        raise ResultsError(f"{a.name} and {b.name} cannot be compared: they tested different clips ({how})")
-    order = [place[clip] for clip in p.clips]
-    if len(changed := [clip for clip, i, j in zip(p.clips, p.targets, q.targets[order], strict=True) if i != j]):
-        raise ResultsError(
-            f"{a.name} and {b.name} cannot be compared: {len(changed)} clips have other labels: {_some(changed)}"
-        )
-    return order
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _notes(a: Run, b: Run, order: list[int]) -> list[str]:
-    notes = []
-    if list(a.predictions.folds) != [b.predictions.folds[i] for i in order]:
-        notes.append("The folds differ, so the two were trained on different clips.")
-    if list(a.predictions.groups) != [b.predictions.groups[i] for i in order]:
-        notes.append("The groups differ; those of the first run are used.")
-    metrics = [run.metrics["headline"]["metric"] for run in (a, b)]
-    if metrics[0] != metrics[1]:
-        notes.append(f"The runs' headlines differ ({metrics[0]}, {metrics[1]}); {metrics[0]} is compared.")
-    if metrics[0] != "accuracy":
-        notes.append("The p-values are about the clips predicted rightly, whatever the metric.")
-    return notes
+    return comparing.compare(a, b, seed=seed, n=n, per_class=per_class)
 
 
 __all__ = ["Predictions", "Run", "compare", "environment", "read_json", "read_recipe", "write_history", "write_recipe"]
