@@ -76,6 +76,7 @@ def parsed(command: str) -> dict[str, Any]:
 
 ACTIONS = [["data", action] for action in ("get", "check", "show", "export", "augment")]
 ACTIONS += [["weights", action] for action in ("list", "get", "verify")]
+ACTIONS += [["similarity", action] for action in ("tasks", "encoders", "classes")]
 ACTIONS += [["study", action] for action in ("pooling", "heads")]
 VIEWS = {view.name for name in tasks.TASKS for view in tasks.views(name)}
 COMMANDS = sorted({(name_of(page), command) for page in PAGES for command in commands(page)} | set(examples()))

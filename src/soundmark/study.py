@@ -6,8 +6,6 @@ probes on pooled vectors with several seeds.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +21,7 @@ from soundmark import encoders, metrics, protocol, results, tables
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import SpecError
-from soundmark.files import atomic_path, write_json, write_text
+from soundmark.files import atomic_path, write_json
 from soundmark.learners import Heard, Probe
 from soundmark.report.matrices import side_by_side
 from soundmark.results import Predictions
@@ -113,7 +111,7 @@ def pooling(
         for head, by_level in found.items()
         for level, summary in by_level.items()
     ]
-    _write_csv(folder / "pooling.csv", ["head", "rows", *_score_names(task)], rows)
+    tables.write_rows(folder / "pooling.csv", ["head", "rows", *_score_names(task)], rows)
     write_json(folder / "pooling.json", content)
     return content
 
@@ -170,7 +168,7 @@ def heads(
             "summary": _brief(summaries[0]),
         }
         rows += [[head, seed, *_scores(summary, task)] for seed, summary in zip(wanted, summaries, strict=True)]
-        rows += [[head, "mean", mean], [head, "std", "" if std is None else std]]
+        rows += [[head, "mean", mean], [head, "std", std]]
     panels = [(f"{head}, seed {wanted[0]}", each["summary"]) for head, each in found.items()]
     side_by_side(panels, "confusion-heads", f"{encoder} on {task.full_name}", folder)
     content = _about(task, encoder, wanted, command, bad) | {
@@ -178,7 +176,7 @@ def heads(
         "heads": found,
         "environment": results.environment(),
     }
-    _write_csv(folder / "heads.csv", ["head", "seed", *_score_names(task)], rows)
+    tables.write_rows(folder / "heads.csv", ["head", "seed", *_score_names(task)], rows)
     write_json(folder / "heads.json", content)
     return content
 
@@ -292,14 +290,6 @@ def _scores(summary: Mapping[str, Any], task: Task) -> list[Any]:
     recall = [row["recall"] for row in summary["per_class"] if task.positive and row["label"] == task.positive]
     named = [known[name]["value"] for name in ("accuracy", "balanced_accuracy", "macro_f1")]
     return [head["value"], head["low"], head["high"], *named, *recall]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows)
-    write_text(path, text.getvalue())
 
 
 def _plain(name: str) -> str:

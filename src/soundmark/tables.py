@@ -1,7 +1,10 @@
-"""Embeddings as tables for other tools: Parquet or CSV, one row per clip, or one per clip and moment."""
+"""Embeddings as tables for other tools: Parquet or CSV, one row per clip, or one per clip and moment. Small tables."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +19,7 @@ from soundmark import embeddings
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import AudioError, SoundmarkError
-from soundmark.files import atomic_path
+from soundmark.files import atomic_path, write_text
 from soundmark.tasks.base import Clip, Task
 
 _WRITERS = {".parquet": pyarrow.parquet.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
@@ -70,6 +73,21 @@ def write_frames(
 
     _write(path, parts())
     return rows, bad
+
+
+def write_rows(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a small table as CSV: numbers with six digits, empty where they are undefined."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return "" if value is None else value
+    return f"{value:.6g}" if math.isfinite(value) else ""
 
 
 def _names(encoder: Encoder) -> Sequence[str]:

@@ -26,6 +26,7 @@ VERBS = {
     "leaderboard": "put measured cells side by side, with paired tests",
     "fewshot": "measure how far a few clips per class carry",
     "study": "moments against their mean; probes over several seeds; ablations",
+    "similarity": "measure how alike tasks, encoders and classes are",
     "unknown": "measure how well unknown sounds are told from known ones",
     "classify": "recognise sounds with a model file",
     "card": "print what a model file says of itself",
