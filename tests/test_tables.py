@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from soundmark import embeddings
+from soundmark import embeddings, tables
 from soundmark.cli import main
 from soundmark.tasks.base import Task
 
@@ -61,3 +62,9 @@ def test_nothing_is_written_when_nothing_can_be(
     assert not out.exists() or list(out.iterdir()) == []
     assert main(["embed", TASK, *frames, "-o", str(out / "x.xlsx")]) == 1
     assert ".parquet or .csv" in capsys.readouterr().err
+
+
+def test_a_small_table_leaves_empty_what_is_undefined(tmp_path: Path) -> None:
+    rows = [["a,b", 1, 0.123456789, np.float64(2e-9)], ["c", None, math.nan, math.inf]]
+    tables.write_rows(tmp_path / "new" / "t.csv", ["name", "n", "x", "y"], rows)
+    assert (tmp_path / "new" / "t.csv").read_bytes() == b'name,n,x,y\n"a,b",1,0.123457,2e-09\nc,,,\n'
