@@ -118,6 +118,7 @@ def test_which_heads_are_smooth() -> None:
         "svm?gamma=0.5",
         "prototype?metric=euclidean",
         "linear?epochs=auto&batch=64",
+        "logreg?scale=false",
     }
 
 

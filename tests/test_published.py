@@ -18,6 +18,7 @@ from soundmark import audio, published
 from soundmark.cli import main
 from soundmark.encoders import mobilenet, weights
 from soundmark.errors import DownloadError, ModelError
+from soundmark.tasks import esc50, load_view
 
 RATE = 32_000
 
@@ -183,3 +184,42 @@ def test_a_dog_is_heard(checkpoint: Callable[[str], Path], esc50_root: Path) -> 
         probabilities, _ = tagger(torch.from_numpy(clip)[None])
     best = probabilities[0].topk(5).indices.tolist()
     assert {"Dog", "Animal"} <= {published.labels()[index] for index in best}
+
+
+def test_a_model_lies_in_the_package() -> None:
+    file = Path(soundmark.__file__).parent / "models" / f"{published.BUNDLED}.onnx"
+    assert file.stat().st_size <= 2_500_000
+    recognise = soundmark.load()
+    assert recognise.name == published.BUNDLED == soundmark.load(published.BUNDLED).name
+    assert recognise.labels == esc50.CLASSES
+    assert set(recognise.thresholds) == set(esc50.CLASSES)
+    assert 0 < recognise.unknown_below < 1
+    said = recognise.metadata
+    assert (said["code_licence"], said["licence"]) == ("MIT", esc50.KNOWN.licence)
+    assert "non-commercial" in said["licence_note"]
+    assert said["metrics"]["protocol"] == "official 5 folds"
+    assert len(said["metrics"]["per_class"]) == 50
+    danger = recognise.with_view(load_view("danger", "esc50"))
+    assert set(danger.thresholds) == {"danger"}
+
+
+def test_the_model_of_the_package_needs_neither_network_nor_pytorch(tmp_path: Path) -> None:
+    audio.write(tmp_path / "a.wav", np.zeros(RATE, np.float32), RATE)
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_, **__): raise OSError('no network')\n"
+        "socket.socket.connect = refuse\n"
+        "from soundmark.cli import main\n"
+        f"assert main(['classify', {str(tmp_path / 'a.wav')!r}, '--json']) == 0\n"
+        "assert not set(sys.modules) & {'torch', 'onnx', 'sklearn', 'pyarrow', 'scipy'}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.data
+def test_the_model_of_the_package_knows_what_it_learnt(esc50_files: list[Path]) -> None:
+    recognise = soundmark.load()
+    some = esc50_files[::40]
+    right = [recognise(path, 1)[0]["label"] == esc50.CLASSES[int(path.stem.rpartition("-")[2])] for path in some]
+    assert np.mean(right) > 0.9
