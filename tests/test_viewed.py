@@ -114,7 +114,9 @@ def test_what_cannot_be_seen_so_is_explained(tmp_path: Path, view: str) -> None:
     assert not (tmp_path / "seen").exists()
 
 
-def test_the_command_writes_and_prints_it(tmp_path: Path, view: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_and_prints_it(
+    tmp_path: Path, view: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(tmp_path / "run")
     assert cli.main(["report", str(tmp_path / "run"), "--view", view, "--no-audio"]) == 0
     said = capsys.readouterr().out
@@ -127,3 +129,9 @@ def test_the_command_writes_and_prints_it(tmp_path: Path, view: str, capsys: pyt
     assert Run.read(tmp_path / "run-alarm").metrics == first
     assert cli.main(["report", str(tmp_path / "run"), "--out", "x"]) == 1
     assert "--out is the folder of one run" in capsys.readouterr().err
+    with monkeypatch.context() as patch:  # where the run is does not belong into what is published of it
+        patch.chdir(tmp_path)
+        assert cli.main(["report", "run", "--view", view, "--no-audio"]) == 0
+        assert Run.read("run-alarm").metrics["command"].endswith("--out run-alarm")
+        patch.chdir(tmp_path / "run")
+        assert cli.main(["report", ".", "--view", view, "--no-audio"]) == 0

@@ -39,6 +39,7 @@ def _seen(folder: str, args: argparse.Namespace) -> Path:
     from soundmark.viewed import through
 
     run = Run.read(folder)
-    done = through(run, args.view, args.out or f"{run.folder.resolve()}-{Path(args.view).stem}")
+    named = run.folder if run.folder.name not in ("", "..") else run.folder.resolve()  # as given, but for `.`
+    done = through(run, args.view, args.out or f"{named}-{Path(args.view).stem}")
     print(summary(done.metrics))
     return done.folder
