@@ -39,8 +39,8 @@ LICENCE = (
 LIMITS = (
     "It knows 50 kinds of sound, from 40 recordings each, mostly made close by and one sound at a time. Of a kitchen, "
     "a street or a ward it has heard nothing.",
-    "It divides its certainty among the 50 even where it hears none of them; ask for `unknown`, and see above how "
-    "often that helps.",
+    "It divides its certainty among the 50 even where it hears none of them; asked for `unknown`, it lets some of what "
+    "it has never heard pass all the same.",
     "Two sounds at once get one answer. It tells what is heard in some seconds, not when it began.",
     "Its classes say `siren`, not from where, and `crying_baby`, not why. Do not let a life depend on it.",
     "Speech, music and most machines are none of its classes.",

@@ -52,7 +52,7 @@ def _use(classifier: Classifier) -> Iterator[str]:
     yield "## What it is"
     yield ""
     yield from (f"* {name}: `{_text(value)}`" for name, value in learner.items())
-    yield f"* clips it learnt from: {median:g} s (median), {longest:g} s (longest)"
+    yield f"* clips it learnt from: {median:.3g} s (median), {longest:.3g} s (longest)"
     policy = classifier.policy
     if policy.window_seconds:
         yield f"* hears windows of {policy.window_seconds:g} s"
