@@ -55,10 +55,8 @@ def variations(recipe: Recipe, parts: Sequence[str]) -> list[Variation]:
         SpecError: for a part that the learner lacks, or one whose change would change nothing.
     """
     found = [Variation(WHOLE, recipe)]
-    changed = _of_network if recipe.network else _of_probe
     for part in parts:
-        fresh = [Variation(part, replace(recipe, **_field(part)))] if _is_field(recipe, part) else []
-        fresh = fresh or list(changed(recipe, part))
+        fresh = list(_changed(recipe, part))
         for each in fresh:
             if any(each.recipe == other.recipe for other in found):
                 raise SpecError(f"{each.name!r} changes nothing in this learner, or the same as another variation")
@@ -159,15 +157,14 @@ def _folder(name: str) -> str:
 # --- What can be changed -----------------------------------------------------------------------------------------
 
 
-def _is_field(recipe: Recipe, part: str) -> bool:
-    """Whether it reads `head=svm`: a field of such a recipe, with a value."""
-    key, equals, _ = part.partition("=")
-    return bool(equals) and key in (OF_NETWORKS if recipe.network else PROBE)
-
-
-def _field(part: str) -> dict[str, Any]:
-    key, _, value = part.partition("=")
-    return {key: value}
+def _changed(recipe: Recipe, part: str) -> Iterator[Variation]:
+    """What a part stands for: `head=svm`, a field of such a recipe with a value, or what its kind of learner has."""
+    key, equals, value = part.partition("=")
+    if equals and key in (OF_NETWORKS if recipe.network else PROBE):
+        given: dict[str, Any] = {key: value}
+        yield Variation(part, replace(recipe, **given))
+    else:
+        yield from (_of_network if recipe.network else _of_probe)(recipe, part)
 
 
 def _of_network(recipe: Recipe, part: str) -> Iterator[Variation]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from soundmark.cli.options import MODEL_VARIABLE, model_asked
+from soundmark.cli.options import MODEL_HELP, model_asked
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb."""
     options = verbs.add_parser("card", help="print what a model file says of itself", description=__doc__)
-    options.add_argument(
-        "model", nargs="?", metavar="MODEL",
-        help=f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE}, or the package's mark1)",
-    )  # fmt: skip
+    options.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
     options.add_argument("--json", action="store_true", help="print everything the file says, as JSON")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soundmark.cli.options import MODEL_VARIABLE, model_asked
+from soundmark.cli.options import MODEL_HELP, model_asked
 
 if TYPE_CHECKING:
     from soundmark.model import Classifier
@@ -42,10 +42,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument(
         "sources", nargs="+", metavar="FILE|FOLDER|-", help="recordings; - reads one from standard input"
     )
-    options.add_argument(
-        "--model", metavar="M",
-        help=f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE}, or the package's mark1)",
-    )  # fmt: skip
+    options.add_argument("--model", metavar="M", help=MODEL_HELP)
     options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
     options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
     options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")

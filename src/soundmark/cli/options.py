@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from soundmark.networks.machine import Machine
 
 MODEL_VARIABLE = "SOUNDMARK_MODEL"
+MODEL_HELP = f"model file, run's folder, or mn04 and the like (default: ${MODEL_VARIABLE}, or the package's mark1)"
 
 
 def model_asked(given: str | None) -> str | None:
