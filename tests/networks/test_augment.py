@@ -194,6 +194,28 @@ def test_a_missing_library_is_named(name, monkeypatch):
         parse(f"{name}?on=waveform").on_waveforms(SOUNDS, RATE, rng())
 
 
+@pytest.mark.parametrize("text", [f"{name}?p=1" for name in AUGMENTATIONS] + ["stretch?frames=drawn"])
+def test_other_ears_draw_the_same(text):
+    """What follows does not depend on how many frames, bands or samples there were: a teacher may hear other ones."""
+    asked, after = parse(text), []
+    for front, frames in ((FRONT, 101), (LogMel(32_000, 1024, 320, 64), 130)):
+        generator = rng(5)
+        heard = asked.on_levels(torch.zeros(4, frames, front.bands), front, generator)
+        asked.mixed(heard, torch.eye(4), front, generator)
+        after.append(torch.rand(3, generator=generator))
+    assert torch.equal(*after)
+
+
+@pytest.mark.parametrize("name", ["gain", "shift", "noise", "reverb"])
+def test_other_rates_draw_the_same(name):
+    after = []
+    for rate in (8000, 32_000):
+        generator = rng(5)
+        always(name, on="waveform").on_waveforms(torch.zeros(4, rate), rate, generator)
+        after.append(torch.rand(3, generator=generator))
+    assert torch.equal(*after)
+
+
 # Devices
 
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from augmented import FRONT, HEARD, HOP, QUICK, RATE, SOUNDS, always, rng, sounds
+from soundmark.errors import SpecError
 from soundmark.networks.augment import parse
 from soundmark.networks.augment_base import Draw
 from soundmark.networks.ear import ear
 
 CPU = torch.device("cpu")
+EXACT = "donot_use_mm_for_euclid_dist"
 
 
 @QUICK
@@ -158,6 +160,37 @@ def test_a_stretch_wraps_around():
     assert ((after[fast].diff(dim=1) < -1).sum(1) >= 1).all()
     assert (after[slow].diff(dim=1) > -1e-4).all()
     assert (after[slow][:, 0] > 0.5).any()  # it begins anywhere
+
+
+def test_drawn_frames_are_frames_of_the_clip_and_as_rough():
+    noise = FRONT(torch.randn(8, 4 * RATE, generator=rng()))
+    blended, drawn = (parse(f"stretch?by=0.4{more}").on_levels(noise, FRONT, rng(1)) for more in ("", "&frames=drawn"))
+    for before, after in zip(noise, drawn, strict=True):
+        assert (
+            torch.cdist(after, before, compute_mode=EXACT).amin(1).max() < 1e-3
+        )  # each is one of them; a blend is not
+    assert (torch.cdist(blended[0], noise[0], compute_mode=EXACT).amin(1) > 1.0).float().mean() > 0.5
+    rough, smooth, were = (each.std(1).mean() for each in (drawn, blended, noise))
+    assert rough == pytest.approx(were, rel=0.05)
+    assert smooth < 0.9 * were
+
+
+def test_drawn_frames_are_the_neighbours_of_their_moment():
+    count = 101
+    ramp = torch.arange(float(count))[None, :, None].expand(40, count, FRONT.bands) / 10
+    blended, drawn = (
+        parse(f"stretch?by=0.5{more}").on_levels(ramp, FRONT, rng())[:, :, 0] for more in ("", "&frames=drawn")
+    )
+    steps = (FRONT.power(drawn) - FRONT.power(blended)).abs() / FRONT.power(blended).clamp_min(1e-9)
+    inside = blended < 9.8  # where the last frame meets the first one, a blend is of both ends
+    assert (drawn - blended)[inside].abs().max() <= 0.1 + 1e-3
+    assert (drawn - blended)[inside].mean().abs() < 0.01
+    assert steps[inside].max() < 0.05
+
+
+def test_waveforms_have_no_frames_to_draw():
+    with pytest.raises(SpecError, match="no frames to draw"):
+        parse("stretch?frames=drawn&on=waveform")
 
 
 @pytest.mark.parametrize(

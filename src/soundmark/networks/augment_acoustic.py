@@ -102,7 +102,7 @@ class Noise(Acoustic):
     def on_waveforms(self, waveforms: Tensor, rate: int, draw: Draw) -> Tensor:
         """See `Augmentation.on_waveforms`."""
         power = waveforms.square().mean(1) * self._ratio(draw)
-        return waveforms + power.sqrt()[:, None] * draw.normal(waveforms.shape[1])
+        return waveforms + power.sqrt()[:, None] * draw.apart().normal(waveforms.shape[1])
 
     def on_levels(self, heard: Tensor, front: Front, draw: Draw) -> Tensor:
         """See `Augmentation.on_levels`."""
@@ -135,7 +135,7 @@ class Reverb(Acoustic):
         seconds, wet = self._room(draw)
         size = max(2, min(round(self.given["seconds"] * rate), waveforms.shape[1]))
         times = torch.arange(size, device=waveforms.device) / rate
-        tail = draw.normal(size) * (-3.0 * math.log(10.0) * times / seconds[:, None]).exp()
+        tail = draw.apart().normal(size) * (-3.0 * math.log(10.0) * times / seconds[:, None]).exp()
         tail[:, 0] = 0.0  # there the sound itself stands
         tail = tail * (wet / tail.square().sum(1).clamp_min(1e-20)).sqrt()[:, None]
         tail[:, 0] = 1.0
@@ -201,10 +201,20 @@ class Stretch(Acoustic):
 
     A slowed clip is cut to a random part. A quickened one begins anew where it ends, so that neither silence nor the
     share of time that is filled says how fast it was.
+
+    On levels a moment between two frames is a blend of both, which flickers less than the frames of a whole clip do.
+    With `frames=drawn` it is one of the two, by chance and the likelier the nearer, and flickers as much.
     """
 
-    defaults: ClassVar = {"by": 0.2}
-    limits: ClassVar = {"by": (0.0, 0.5)}
+    defaults: ClassVar = {"by": 0.2, "frames": "blended"}
+    limits: ClassVar = {"by": (0.0, 0.5), "frames": ("blended", "drawn")}
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        if self.where == "waveform" and self.given["frames"] == "drawn":
+            raise SpecError(
+                f"'{spec}' stretches waveforms, which have no frames to draw: leave out frames or on=waveform"
+            )
 
     def _speed(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Speed, above 1 for faster, and where in the spare part of a slowed clip to begin, from 0 to 1."""
@@ -229,8 +239,11 @@ class Stretch(Acoustic):
         spare = (count - 1) * (1.0 - speed).clamp_min(0.0)
         place = (begin * spare)[:, None] + torch.arange(count, device=heard.device) * speed[:, None]
         below = place.floor()
-        first = below.long().remainder(count)
-        return torch.lerp(moved(heard, first), moved(heard, (first + 1).remainder(count)), (place - below)[:, :, None])
+        first, share = below.long().remainder(count), place - below
+        second = (first + 1).remainder(count)
+        if self.given["frames"] == "drawn":
+            return moved(heard, torch.where(draw.apart().uniform(0.0, 1.0, count) < share, second, first))
+        return torch.lerp(moved(heard, first), moved(heard, second), share[:, :, None])
 
 
 def _audiomentations(name: str) -> Any:

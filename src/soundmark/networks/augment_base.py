@@ -35,6 +35,15 @@ class Draw:
         """(clips, *shape) float32 of mean 0 and deviation 1."""
         return torch.randn(self.clips, *shape, generator=self.rng).to(self.device)
 
+    def apart(self) -> Draw:
+        """The same clips, with random numbers apart from these.
+
+        For those of which there are as many as frames or samples. Whoever hears fewer of them, as a teacher with ears
+        of its own may, still draws the same as all others after them.
+        """
+        seed = int(torch.randint(1 << 62, (), generator=self.rng))
+        return Draw(torch.Generator().manual_seed(seed), self.clips, self.device)
+
 
 class Augmentation:
     """One augmentation. Subclasses set the class attributes and define the method of the place they work at.
