@@ -170,22 +170,22 @@ def test_drawn_frames_are_frames_of_the_clip_and_as_rough():
             torch.cdist(after, before, compute_mode=EXACT).amin(1).max() < 1e-3
         )  # each is one of them; a blend is not
     assert (torch.cdist(blended[0], noise[0], compute_mode=EXACT).amin(1) > 1.0).float().mean() > 0.5
-    rough, smooth, were = (each.std(1).mean() for each in (drawn, blended, noise))
+    rough, smooth, were = (float(each.std(1).mean()) for each in (drawn, blended, noise))
     assert rough == pytest.approx(were, rel=0.05)
     assert smooth < 0.9 * were
 
 
 def test_drawn_frames_are_the_neighbours_of_their_moment():
-    count = 101
-    ramp = torch.arange(float(count))[None, :, None].expand(40, count, FRONT.bands) / 10
+    ramp = torch.arange(101.0)[None, :, None].expand(40, 101, FRONT.bands) / 10
     blended, drawn = (
         parse(f"stretch?by=0.5{more}").on_levels(ramp, FRONT, rng())[:, :, 0] for more in ("", "&frames=drawn")
     )
-    steps = (FRONT.power(drawn) - FRONT.power(blended)).abs() / FRONT.power(blended).clamp_min(1e-9)
-    inside = blended < 9.8  # where the last frame meets the first one, a blend is of both ends
-    assert (drawn - blended)[inside].abs().max() <= 0.1 + 1e-3
-    assert (drawn - blended)[inside].mean().abs() < 0.01
-    assert steps[inside].max() < 0.05
+    slow = Draw(rng(), 40, CPU).uniform(0.5, 1.5) < 1.0  # these do not begin anew
+    assert 10 < slow.sum() < 30
+    off = (drawn - blended)[slow]
+    assert off.abs().max() <= 0.1 + 1e-3
+    assert abs(float(off.mean())) < 0.005  # the nearer one the likelier
+    assert off.abs().mean() > 0.02
 
 
 def test_waveforms_have_no_frames_to_draw():

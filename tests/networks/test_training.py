@@ -314,7 +314,7 @@ def test_kill_9_in_mid_epoch_costs_one_epoch_at_most(tmp_path: Path) -> None:
     script = SCRIPT.format(folder=str(Path(__file__).parent), threads=torch.get_num_threads())
     process = subprocess.Popen([sys.executable, "-c", script, str(file)], stderr=subprocess.PIPE)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300  # a busy machine takes its time
         while not file.exists():
             assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
             assert time.monotonic() < until
