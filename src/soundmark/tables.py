@@ -19,7 +19,7 @@ from soundmark import embeddings
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import AudioError, SoundmarkError
-from soundmark.files import atomic_path, write_text
+from soundmark.files import atomic_path, write_bytes
 from soundmark.tasks.base import Clip, Task
 
 _WRITERS = {".parquet": pyarrow.parquet.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
@@ -76,15 +76,20 @@ def write_frames(
 
 
 def write_rows(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a small table as CSV: numbers with six digits, empty where they are undefined."""
+    """Write a small table as CSV: numbers with six digits, `true` and `false`, empty where there is nothing to say.
+
+    What is no character in a file's name, and so cannot be written, becomes a question mark.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_cell(value) for value in row] for row in rows)
-    write_text(path, text.getvalue())
+    write_bytes(path, text.getvalue().encode("utf-8", "replace"))
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
     if not isinstance(value, float):
         return "" if value is None else value
     return f"{value:.6g}" if math.isfinite(value) else ""

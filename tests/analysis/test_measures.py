@@ -27,22 +27,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return measures.frechet(measures.gaussian(a), measures.gaussian(b))
 
 
-# --- Standardised, divided ---------------------------------------------------------------------------------------
-
-
-def test_parts_are_standardised_together_and_count_the_same() -> None:
-    rng = np.random.default_rng(0)
-    small, large = rng.normal(0, 1, (10, 2)) * [1, 1000], rng.normal(4, 1, (500, 2)) * [1, 1000]
-    few, many = measures.standardised([small, large])
-    np.testing.assert_allclose(few.mean(axis=0), -many.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose((np.square(few).mean(axis=0) + np.square(many).mean(axis=0)) / 2, 1)
-
-
-def test_a_component_that_never_changes_is_nothing() -> None:
-    constant = np.full((4, 1), 0.1, dtype=np.float32)
-    (found,) = measures.standardised([np.hstack([constant, np.arange(4.0)[:, None]])])
-    assert (found[:, 0] == 0).all()
-    assert found[:, 1].std() == pytest.approx(1)
+# --- Divided --------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=1, max_size=40), st.integers(0, 5))

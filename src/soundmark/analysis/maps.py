@@ -6,8 +6,6 @@ measures nothing, and nothing of it goes into a score.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from soundmark import embeddings, files, results
 from soundmark.analysis import interactive, projection, scatter
 from soundmark.analysis.standard import scale_of
 from soundmark.errors import ResultsError, SpecError
+from soundmark.tables import write_rows
 from soundmark.tasks.base import Clip, Task
 
 TABLE, PICTURE, PAGE, RESULT = "map.csv", "map.png", "map.html", "map.json"
@@ -82,7 +81,7 @@ def write(
     if run is not None:
         predicted_by(run, task.clips)
     known = embeddings.embed(task, encoder, pooling, progress=progress)
-    vectors = scale_of(known.vectors).apply(known.vectors)
+    vectors = scale_of(known.vectors).apply(known.vectors).astype(np.float32)
     layout = projection.project(vectors, method, seed=seed, perplexity=perplexity, neighbours=neighbours)
     predicted = None if run is None else predicted_by(run, known.clips)
     content: dict[str, Any] = {
@@ -103,7 +102,7 @@ def write(
         },
     }  # fmt: skip
     colours = colourings(task, known.clips, predicted)
-    files.write_bytes(folder / TABLE, table(known.clips, layout.positions, predicted).encode("utf-8", "replace"))
+    _write_table(folder / TABLE, known.clips, layout.positions, predicted)
     right = None if predicted is None else predicted.right
     scatter.write(folder / PICTURE, heading(task, content), layout.positions, colours[colour], right)
     heard = interactive.sounds(task, known.clips, sound_bytes, progress=progress) if sounds else {}
@@ -183,18 +182,18 @@ def colourings(task: Task, clips: Sequence[Clip], predicted: Predicted | None) -
     return found
 
 
-def table(clips: Sequence[Clip], positions: np.ndarray, predicted: Predicted | None) -> str:
+def _write_table(path: Path, clips: Sequence[Clip], positions: np.ndarray, predicted: Predicted | None) -> None:
     """The map as CSV, one row per clip in the task's order."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["clip", "label", "group", "fold", "x", "y"] + ([] if predicted is None else ["predicted", "right"]))
-    for i, clip in enumerate(clips):
-        row = [clip.key, label_of(clip), clip.group, clip.fold, *(f"{value:.6g}" for value in positions[i])]
-        if predicted is not None:
-            right = predicted.right[i]
-            row += [predicted.labels[i] or "", "" if right is None else str(right).lower()]
-        rows.writerow(row)
-    return text.getvalue()
+    rows: list[list[Any]] = [
+        [clip.key, label_of(clip), clip.group, clip.fold, *map(float, place)]
+        for clip, place in zip(clips, positions, strict=True)
+    ]
+    header = ["clip", "label", "group", "fold", "x", "y"]
+    if predicted is not None:
+        header += ["predicted", "right"]
+        for row, label, right in zip(rows, predicted.labels, predicted.right, strict=True):
+            row += [label, right]
+    write_rows(path, header, rows)
 
 
 def heading(task: Task, content: dict[str, Any]) -> str:

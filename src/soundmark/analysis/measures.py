@@ -23,22 +23,6 @@ _NO_STRUCTURE = 1e-12  # of a kernel's own HSIC, the same
 _CHUNK_CELLS = 4_000_000  # of a kernel matrix held at once
 
 
-def standardised(parts: Sequence[NDArray[Any]]) -> list[Floats]:
-    """Bring every component to mean 0 and variance 1 over all parts together, each part counting the same.
-
-    Args:
-        parts: (n, dim) each; a large one does not set the scale alone.
-
-    Returns:
-        The parts, (n, dim) float64. A component that never changes is 0 everywhere.
-    """
-    exact = [np.asarray(part, dtype=np.float64) for part in parts]
-    centre = np.mean([part.mean(axis=0) for part in exact], axis=0)
-    spread = np.sqrt(np.mean([np.square(part - centre).mean(axis=0) for part in exact], axis=0))
-    flat = spread <= _CONSTANT * np.abs(centre)
-    return [np.where(flat, 0.0, (part - centre) / np.where(flat, 1.0, spread)) for part in exact]
-
-
 def halves(groups: Sequence[str], draws: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
     """Divide clips into halves at random, groups kept whole: each group goes to the half that has fewer clips so far.
 

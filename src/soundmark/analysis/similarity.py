@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from soundmark import embeddings, encoders, results
 from soundmark.analysis import measures
+from soundmark.analysis.standard import scale_of
 from soundmark.encoders.base import Encoder
 from soundmark.errors import SpecError, TaskError
 from soundmark.files import write_json
@@ -91,7 +92,8 @@ def between_tasks(
             raise TaskError(f"{part.task.full_name} has one clip that can be read, and no spread; add clips to it")
     vectors: list[NDArray[Any]] = [part.vectors for part in parts]
     if standardise:
-        vectors = list(measures.standardised(vectors))
+        scale = scale_of(*vectors)
+        vectors = [scale.apply(part) for part in vectors]
     known = [measures.gaussian(rows) for rows in vectors]
     distances = np.zeros((len(known), len(known)))
     for i, j in itertools.combinations(range(len(known)), 2):
@@ -173,7 +175,7 @@ def between_encoders(
         each.vectors[[i for i, clip in enumerate(each.clips) if clip in everyone]] for each in heard
     ]
     if standardise:
-        parts = [measures.standardised([part])[0] for part in parts]
+        parts = [scale_of(part).apply(part) for part in parts]
     plain, debiased = measures.cka(parts)
     groups = [clip.group for clip in clips]
     std = measures.alignment_error(parts, debiased, groups, draws, seed)
@@ -251,7 +253,8 @@ def between_classes(
     if top < 1:
         raise SpecError(f"there must be 1 nearest class or more, not {top}")
     module, parts = _parts(tasks, encoder, pooling, progress)
-    vectors = measures.standardised([part.vectors for part in parts])
+    scale = scale_of(*(part.vectors for part in parts))
+    vectors = [scale.apply(part.vectors) for part in parts]
     members = [np.array([[c in clip.labels for c in part.task.classes] for clip in part.clips]) for part in parts]
     names = [(part.task.full_name, label) for part in parts for label in part.task.classes]
     owner = np.array([i for i, part in enumerate(parts) for _ in part.task.classes])

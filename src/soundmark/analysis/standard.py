@@ -11,7 +11,7 @@ _CONSTANT = 1e-6  # a deviation below this share of the component's size is floa
 
 @dataclass(frozen=True)
 class Scale:
-    """What a collection's vectors are standardised by.
+    """What vectors are standardised by.
 
     Attributes:
         mean: (dim,) float64.
@@ -22,22 +22,26 @@ class Scale:
     deviation: np.ndarray
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors (n, dim) with mean 0 and standard deviation 1 in every component, (n, dim) float32."""
-        return np.asarray((vectors - self.mean) / self.deviation, dtype=np.float32)
+        """Vectors (n, dim) with mean 0 and standard deviation 1 in every component, (n, dim) float64."""
+        scaled: np.ndarray = (vectors - self.mean) / self.deviation
+        return scaled
 
 
-def scale_of(vectors: np.ndarray) -> Scale:
-    """The mean and deviation of a collection, over its vectors that are finite.
+def scale_of(*collections: np.ndarray) -> Scale:
+    """The mean and deviation over the finite vectors of all collections, each counting the same however large it is.
 
     Args:
-        vectors: (n, dim).
+        collections: (n, dim) each.
     """
-    finite = vectors[np.isfinite(vectors).all(axis=1)].astype(np.float64)
-    if not len(finite):
-        return Scale(np.zeros(vectors.shape[1]), np.full(vectors.shape[1], np.inf))
-    deviation = finite.std(axis=0)
-    size = np.abs(finite).max(axis=0)
-    return Scale(finite.mean(axis=0), np.where(deviation > _CONSTANT * size, deviation, np.inf))
+    finite = [each[np.isfinite(each).all(axis=1)].astype(np.float64) for each in collections]
+    finite = [each for each in finite if len(each)]
+    if not finite:
+        dim = collections[0].shape[1]
+        return Scale(np.zeros(dim), np.full(dim, np.inf))
+    mean = np.mean([each.mean(axis=0) for each in finite], axis=0)
+    deviation = np.sqrt(np.mean([np.square(each - mean).mean(axis=0) for each in finite], axis=0))
+    size = np.max([np.abs(each).max(axis=0) for each in finite], axis=0)
+    return Scale(mean, np.where(deviation > _CONSTANT * size, deviation, np.inf))
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:
