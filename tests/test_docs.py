@@ -28,6 +28,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Modules that nobody outside needs to know.
 INNER = {f"audio.{name}" for name in ("decoders", "ffmpeg", "signatures", "vorbis")}
 INNER |= {
+    "analysis.gallery_figure",
     "analysis.interactive",
     "analysis.scatter",
     "encoders.convolution",

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 sys.path.insert(0, str(ROOT / "tools"))  # where they find each other when they run
-tables, reference, shared_lines, keep, bundle = map(
-    importlib.import_module, ("tables", "reference", "shared_lines", "keep", "bundle")
+tables, reference, shared_lines, keep, bundle, gallery = map(
+    importlib.import_module, ("tables", "reference", "shared_lines", "keep", "bundle", "gallery")
 )
 UNTRAINED = [name for name in encoders.ENCODERS if name not in CHECKPOINTS]
 
@@ -437,3 +437,37 @@ def test_a_bundled_model_says_what_concerns_those_who_are_given_it(
     monkeypatch.setattr(bundle, "MOST_BYTES", 100)
     with pytest.raises(SystemExit, match="100 at most"):
         bundle.bundled(tmp_path / "model.onnx")
+
+
+def test_front_ends_stand_side_by_side_by_window_and_hop(tmp_path: Path) -> None:
+    (tmp_path / "frontends").mkdir()
+    for i, (encoder, value) in enumerate(
+        [
+            ("logmel?hop=512&window=1024", 0.42),
+            ("linear?bands=0&hop=512&window=1024", 0.4),
+            ("logmel?hop=128&window=512", 0.3),
+        ]
+    ):
+        learner = {"encoder": encoder, "pooling": "mean+std", "head": "logreg?C=0.1"}
+        content = json.dumps(measured(value, learner=learner))
+        (tmp_path / "frontends" / f"{i}.json").write_text(content, encoding="utf-8")
+    text = tables.TABLES["front-ends"](tmp_path)
+    assert "| 512 / 128 | 12 ms, 2.9 ms | 86 Hz | – | – | 30.0 % (28.0 to 32.0) |" in text
+    assert "| 1024 / 512 | 23 ms, 11.6 ms | 43 Hz | 40.0 % (38.0 to 42.0) | – | 42.0 % (40.0 to 44.0) |" in text
+    assert text.index("| 512 / 128") < text.index("| 1024 / 512")
+    (line,) = [line for line in text.splitlines() if line.startswith("soundmark benchmark")]
+    words = vars(cli.parser().parse_args(shlex.split(line)[1:]))
+    assert words["encoders"] == [
+        "logmel?hop=512&window=1024", "linear?bands=0&hop=512&window=1024", "logmel?hop=128&window=512",
+    ]  # fmt: skip
+    assert words["out"] == "results/frontends"
+
+
+def test_the_packages_scores_of_front_ends_are_the_committed_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gallery.py", "--check"])
+    assert gallery.main() == 0, "run tools/gallery.py"
+    monkeypatch.setattr(gallery, "PACKAGED", tmp_path / "gallery.json")
+    (tmp_path / "gallery.json").write_text('{"scores": []}', encoding="utf-8")
+    assert gallery.main() == 1

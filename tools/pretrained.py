@@ -1,7 +1,8 @@
-"""Tables of what was measured beyond the protocol: few clips, unknown sounds, engines, long recordings."""
+"""Tables of what was measured beside the grid: few clips, unknown sounds, engines, long recordings, front ends."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,33 @@ def long_recordings(found: Sequence[Json]) -> str:
     return paragraphs(said, table(columns, rows, range(1, 4)), _commands(every), machine(*every))
 
 
+def front_ends(found: Sequence[Json]) -> str:
+    """Spectrograms under one classifier: windows and hops down, front ends across; each file is a cell of a grid."""
+    scores: dict[tuple[int, int], dict[str, Json]] = {}
+    titles = {"linear": "linear, every bin", "logfreq": "log frequency", "logmel": "log-mel"}
+    for each in found:
+        name, _, settings = each["learner"]["encoder"].partition("?")
+        given = dict(pair.split("=") for pair in settings.split("&"))
+        scores.setdefault((int(given["window"]), int(given["hop"])), {})[name] = each["headline"]
+    rows = [
+        [
+            f"{window} / {hop}",
+            f"{1000 * window / _RATE:.0f} ms, {1000 * hop / _RATE:.1f} ms",
+            f"{_RATE / window:.0f} Hz",
+        ]
+        + [f"{percent(row[name]['value'])} ({interval(row[name])})" if name in row else "–" for name in titles]
+        for (window, hop), row in sorted(scores.items(), key=lambda each: (each[0][0], -each[0][1]))
+    ]
+    columns = ["window / hop", "which is", "bins apart", *titles.values()]
+    one = found[0]
+    said = f"{one['headline']['metric'].capitalize()} on `{one['task']}`, {one['protocol']}, with 95 % intervals: "
+    said += f"`{one['learner']['pooling']}` over time under `{one['learner']['head']}`, at {_RATE} Hz."
+    names = " ".join(shlex.quote(each["learner"]["encoder"]) for each in found)
+    command = f"soundmark benchmark --tasks {one['task']} --encoders {names} --poolings {one['learner']['pooling']} "
+    command += f"--heads {shlex.quote(one['learner']['head'])} --out results/frontends"
+    return paragraphs(table(columns, rows, range(3, 6)), said, f"```sh\n{command}\n```", machine(*found))
+
+
 def studies(found: Sequence[Json]) -> str:
     """Probes over several seeds, and moments against their mean."""
     seeds = [
@@ -113,11 +141,13 @@ def _commands(found: Sequence[Json]) -> str:
     return "```sh\n" + "\n".join(lines) + "\n```" if lines else ""
 
 
+_RATE = 44100  # of the front ends, their default
 _LEVELS = ("moments", "votes", "pooled")
 FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
     "few-shot": ("fewshot", few_shot, "soundmark fewshot esc50 --encoder mn04"),
     "unknown": ("unknown", unknown, "soundmark unknown esc50 --encoder mn04"),
     "studies": ("studies", studies, "soundmark study heads esc50 --encoder mn04"),
+    "front-ends": ("frontends", front_ends, "soundmark benchmark --out results/frontends"),
     "engines": ("engines", engines, "python benchmarks/engines.py mn04"),
     "long-recordings": ("memory", long_recordings, "python benchmarks/long_recording.py mn04"),
 }

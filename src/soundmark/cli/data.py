@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ EXAMPLES = """examples:
   soundmark data get esc50                                  0.6 GB, goes on where it broke off
   soundmark data check esc50:major                          decode every clip, look for leaks and copies
   soundmark data show recordings/ --to figures              your own: a folder per class
+  soundmark data show esc50 --gallery --clip dog            one clip through many spectrograms, with what each costs
+  soundmark data show door.wav --gallery --sizes 400/160 1024/320
   soundmark data export esc50:danger-4v5 --to sounds        gives sounds/Danger and sounds/Safe
   soundmark data augment dog.wav --augment pitch+timemask   see and hear what training would make of it
 """
@@ -43,6 +46,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     show.add_argument("--to", metavar="DIR", help="folder of the figures (default: figures/NAME)")
     show.add_argument("--clips", type=int, default=3, metavar="N", help="clips of each class (default: 3)")
     show.add_argument("--no-figures", action="store_true", help="print the table only")
+    _add_gallery(show.add_argument_group("one clip through many spectrograms"))
 
     export = actions.add_parser("export", help="write a task or view as a folder of audio per class")
     export.add_argument("--to", metavar="DIR", required=True, help="new folder to write to")
@@ -61,8 +65,28 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
 
     for action in (check, show, export):
-        action.add_argument("task", help="task, task:view, or a folder or manifest (CSV, Parquet) of your own")
+        recording = "; with --gallery also a recording" if action is show else ""
+        action.add_argument(
+            "task", help=f"task, task:view, or a folder or manifest (CSV, Parquet) of your own{recording}"
+        )
         action.add_argument("--allow-partial", action="store_true", help="take an incomplete data set as it is")
+
+
+def _add_gallery(options: argparse._ArgumentGroup) -> None:
+    options.add_argument(
+        "--gallery", action="store_true",
+        help="draw linear, log-frequency and log-mel spectrograms side by side, over windows and hops, with what each "
+        "costs and the accuracy it gives where that was measured",
+    )  # fmt: skip
+    options.add_argument("--clip", metavar="NAME", help="a clip, or a class for its first (default: the task's first)")
+    options.add_argument(
+        "--seconds", type=float, metavar="S", help="to show around its strongest onset, 0 for all (default: 1)"
+    )
+    options.add_argument("--rate", type=int, metavar="HZ", help="to listen at (default: the recording's own)")
+    options.add_argument("--sizes", nargs="+", metavar="W/H", help="windows and hops in samples, such as 1024/256")
+    options.add_argument(
+        "--scores", metavar="DIR", help="what soundmark benchmark measured (default: the package's, of esc50)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,8 +123,16 @@ def _check(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from soundmark import tasks
+    from soundmark.errors import SpecError
     from soundmark.tasks import show
 
+    if args.gallery:
+        return _gallery(args)
+    for name in ("clip", "seconds", "rate", "sizes", "scores"):
+        if getattr(args, name) is not None:
+            raise SpecError(f"--{name} is an option of the gallery: add --gallery, or leave it out")
+    if _is_recording(args.task):
+        raise SpecError(f"{args.task} is one recording and no task: add --gallery to see its spectrograms")
     count = _positive(args.clips, "--clips") or 3
     task = tasks.load(args.task, allow_partial=args.allow_partial)
     seconds = show.durations(task)
@@ -113,6 +145,54 @@ def _show(args: argparse.Namespace) -> int:
     if unread:
         print(f"{tasks.base.counted(unread, 'clip')} cannot be opened: `soundmark data check {args.task}` lists them")
     return 0
+
+
+def _gallery(args: argparse.Namespace) -> int:
+    from soundmark import tasks
+    from soundmark.analysis import gallery
+    from soundmark.errors import SpecError
+
+    alone = _is_recording(args.task)
+    if alone and args.clip:
+        raise SpecError(f"{args.task} is one recording: leave out --clip")
+    if args.no_figures:
+        raise SpecError("--gallery draws a figure: leave out --no-figures")
+    source = args.task if alone else tasks.load(args.task, allow_partial=args.allow_partial)
+    name = Path(args.task).stem if isinstance(source, str) else _folder_name(source)
+    folder = Path(args.to) if args.to else Path("figures") / name
+    content = gallery.write(
+        source, folder, clip=args.clip or "", seconds=1.0 if args.seconds is None else args.seconds,
+        rate=_positive(args.rate, "--rate") or 0, sizes=[_size(text) for text in args.sizes or ()] or gallery.SIZES,
+        scores=args.scores or "", command=_command(args, folder),
+    )  # fmt: skip
+    print(content["recording"])
+    print("\n".join(gallery.lines(content)))
+    for suffix in (".png", ".svg", ".html", ".json"):
+        print(folder / f"gallery{suffix}")
+    return 0
+
+
+def _is_recording(text: str) -> bool:
+    return Path(text).is_file() and Path(text).suffix.lower() not in (".csv", ".parquet")
+
+
+def _size(text: str) -> tuple[int, int]:
+    from soundmark.errors import SpecError
+
+    window, _, hop = text.partition("/")
+    if not (window.isascii() and window.isdigit() and hop.isascii() and hop.isdigit()):
+        raise SpecError(f"cannot read the size {text!r}: write window/hop in samples, such as 1024/256")
+    return int(window), int(hop)
+
+
+def _command(args: argparse.Namespace, folder: Path) -> str:
+    """The command line that draws the same gallery again."""
+    words = ["soundmark", "data", "show", args.task, "--gallery"]
+    for name in ("clip", "seconds", "rate", "scores"):
+        value = getattr(args, name)
+        words += [] if value is None else [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += ["--sizes", *args.sizes] if args.sizes else []
+    return shlex.join([*words, *(["--allow-partial"] if args.allow_partial else []), "--to", folder.as_posix()])
 
 
 def _export(args: argparse.Namespace) -> int:
