@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ RIGHT, WRONG, UNSEEN = "right", "wrong", "not predicted"
 NUMBERED = 8  # more classes than this are numbered on the map, since nobody tells so many colours apart
 LISTED = 96  # names in a legend; the rest is counted
 _ROWS = 30
+_TITLE = 60  # letters of a line above the map
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ def write(
         figure = Figure(figsize=(7.6 + 2.1 * columns, 7.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        axes.set_title(shown(title, 80 + 20 * columns), loc="left", fontsize=12, fontweight="bold")
+        # The legend stands to the right, as high as the title: a long one would run into it.
+        lines = textwrap.wrap(shown(title, 3 * _TITLE), _TITLE)
+        axes.set_title("\n".join(lines), loc="left", fontsize=12, fontweight="bold")
         _points(axes, positions, colours, right, size)
         if numbered:
             _numbers(axes, positions, colours, listed)
