@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint types tests docs tables bench clean
+.PHONY: demo test lint types tests docs tables notebooks bench clean
 
 demo: $(VENV)/.train
 	$(BIN)/soundmark train toy --out $(RUN)
@@ -30,6 +30,9 @@ docs: $(VENV)/.dev
 
 tables: $(VENV)/.dev
 	$(BIN)/python tools/tables.py
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python tools/notebook.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/features.py
