@@ -228,11 +228,39 @@ def test_without_umap_the_extra_is_named(
     assert not (tmp_path / "map").exists()
 
 
-def test_umap_itself() -> None:
+@pytest.fixture
+def umap_itself() -> None:
     pytest.importorskip("umap", reason="SKIPPED FOR WANT OF UMAP: only its stand-in is tested", exc_type=ImportError)
+
+
+@pytest.mark.usefixtures("umap_itself")
+def test_umap_itself() -> None:
     first, again = (projection.project(blobs(60), "umap", seed=1) for _ in range(2))
     np.testing.assert_array_equal(first.positions, again.positions)
     assert projection.trustworthiness(blobs(60), first.positions)["value"] > 0.8
+
+
+@pytest.mark.usefixtures("umap_itself")
+def test_a_map_by_umap_itself(toy: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "map"
+    words = ["map", toy.name, "--encoder", ENCODER, "--method", "umap", "--neighbours", "8", "--no-audio"]
+    assert cli.main([*words, "-o", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "UMAP of logmel" in out
+    made = json.loads((folder / maps.RESULT).read_text("utf-8"))
+    assert (made["method"], made["settings"], made["clips"]) == ("umap", {"neighbours": 8}, 100)
+    assert made["trustworthiness"]["value"] > 0.75
+    positions = np.array([(row["x"], row["y"]) for row in rows(folder)], dtype=float)
+    assert np.isfinite(positions).all()
+    assert np.ptp(positions, axis=0).min() > 1
+    assert page(folder).data["x"]
+
+
+@pytest.mark.usefixtures("umap_itself")
+@pytest.mark.parametrize("vectors", [blobs(8), np.repeat(blobs(6), 5, axis=0), np.vstack([blobs(20), 1e6 + blobs(3)])])
+def test_umap_itself_stands_few_equal_and_far_clips(vectors: np.ndarray) -> None:
+    assert np.isfinite(projection.project(vectors, "umap", neighbours=3).positions).all()
 
 
 # --- Colours -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +128,7 @@ def _tsne(vectors: np.ndarray, given: dict[str, Any], seed: int) -> np.ndarray:
 
 def _umap() -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that TensorFlow, which it could use, is not there
+        with _unwarned():
             from umap import UMAP
     except ImportError:
         raise MissingExtra(
@@ -136,9 +137,22 @@ def _umap() -> Any:
     return UMAP
 
 
-def _laid(make: Any, vectors: np.ndarray, given: dict[str, Any], seed: int) -> np.ndarray:
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without what UMAP warns of and nobody can act on; whether its map is any good is said by trustworthiness."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of single clips without neighbours, and of its own dependencies
+        # That TensorFlow, which it could use, is not there; and what its dependencies say to its authors.
+        for category in (ImportWarning, DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        # Equal or far clips make islands; it then begins from elsewhere.
+        for message in ("Graph is not fully connected", "Spectral initialisation failed"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        warnings.filterwarnings("ignore", module="numba")  # which compiles it, of threads and caches
+        yield
+
+
+def _laid(make: Any, vectors: np.ndarray, given: dict[str, Any], seed: int) -> np.ndarray:
+    with _unwarned():
         made = make(n_components=2, n_neighbors=given["neighbours"], random_state=seed, n_jobs=1)
         return np.asarray(made.fit_transform(vectors))
 
