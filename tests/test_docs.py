@@ -102,6 +102,8 @@ def test_commands_parse_and_their_names_exist(page: str, command: str) -> None:
         assert [heads.build(each) for each in corners(text)]
     assert not args.get("view") or args["view"] in VIEWS
     for text in filter(None, [args.get("task"), *args.get("tasks", [])]):
+        if args.get("gallery") and text.endswith(".wav"):
+            continue  # of a recording, which a gallery takes too
         name, _, view = text.partition("?")[0].partition(":")
         shipped = {each.name for each in tasks.views(name)} if name in tasks.TASKS else set()
         assert name in tasks.TASKS or name.endswith(("/", ".csv")), f"{page}: no task {text}"
