@@ -29,6 +29,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INNER = {f"audio.{name}" for name in ("decoders", "ffmpeg", "signatures", "vorbis")}
 INNER |= {
     "analysis.gallery_figure",
+    "ahead",
     "analysis.interactive",
     "analysis.scatter",
     "encoders.convolution",

@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,24 +199,6 @@ def test_frames_come_in_order_with_errors_in_place(broken: Task) -> None:
     assert [clip for clip, *_ in answers] == list(broken.clips)
     assert {i for i, (*_, heard) in enumerate(answers) if isinstance(heard, str)} == {0, 15, 27}
     assert answers[1][2].shape == (32, 16)  # type: ignore[union-attr]
-
-
-def test_answers_do_not_pile_up() -> None:
-    under_way, most, lock = 0, 0, threading.Lock()
-
-    def work(i: int) -> int:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        return i
-
-    with ThreadPoolExecutor(4) as threads:
-        for i, answer in enumerate(embeddings.in_order(threads, work, range(50), ahead=6)):
-            assert i == answer
-            with lock:
-                under_way -= 1
-    assert most <= 7
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")

@@ -16,13 +16,14 @@ PACKAGE = Path(soundmark.__file__).parent
 # Each room may use those of earlier lines, and its own. A new module must be given its place here.
 FLOORS = [
     {"errors"},
-    {"files", "pace", "quiet", "spec"},
+    {"ahead", "files", "pace", "quiet", "spec"},
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"comparing"},
     {"recipes", "results", "spool", "hear", "networks", "card"},
     {"embeddings", "report", "recipe", "trained", "viewed"},
+    {"partitions"},
     {"learners", "tables", "transform", "cells"},
     {"tuned", "metadata", "costs", "leaderboard"},
     {"export", "protocol"},

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from soundmark import audio, encoders, spool
+from soundmark.ahead import as_done, in_order
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.encoders.vectors import Vectors
@@ -36,9 +37,6 @@ DECODED_AHEAD, MOST_WAITING, BATCHES_AHEAD = 16, 48, 4
 # Below this size a file is read without asking for its length first: at any usual bit rate it is not much longer than
 # the longest piece.
 SMALL_FILE_BYTES_A_SECOND = 1 << 14
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,38 @@ def embed(
         SoundmarkError: if no clip at all could be read.
     """
     module = encoders.load(encoder) if isinstance(encoder, str) else encoder
+    with worker_threads(workers) as threads:
+        found, bad = outcomes(task, module, pooling, threads, cache=cache, strict=strict, progress=progress)
+    return _assembled(task, found, bad, strict)
+
+
+def outcomes(
+    task: Task,
+    module: Encoder,
+    pooling: str,
+    threads: ThreadPoolExecutor,
+    *,
+    cache: bool = True,
+    strict: bool = False,
+    progress: bool = True,
+) -> tuple[dict[Clip, np.ndarray], dict[Clip, str]]:
+    """The vectors of the clips that could be read, and why the others could not. Either may be empty.
+
+    Args:
+        task, pooling, cache, strict, progress: see `embed`.
+        module: the encoder.
+        threads: see `worker_threads`; several calls may share them.
+
+    Raises:
+        AudioError: in `strict` mode, for a clip that cannot be read.
+    """
     pool = Pooling(pooling).eval()
     widths = [Pooling(part).output_dim(module.dim) for part in pool.names]
     unique = tuple(dict.fromkeys(task.clips))
     found: dict[Clip, np.ndarray] = {}
     bad: dict[Clip, str] = {}
     keys: dict[Clip, str] = {}
-    with VectorStore.open(_fingerprint(module) if cache else None) as store, _threads(workers) as threads:
+    with VectorStore.open(fingerprint(module) if cache else None) as store:
         if cache:
             some = [unique[i : i + HASHED_AT_ONCE] for i in range(0, len(unique), HASHED_AT_ONCE)]
             for clips, answers in zip(some, threads.map(lambda part: _content_keys(task, part), some), strict=True):
@@ -119,7 +142,7 @@ def embed(
                 if strict and bad:
                     raise AudioError(next(iter(bad.values())))
                 bar.update(len(rows))
-    return _assembled(task, found, bad, strict)
+    return found, bad
 
 
 def frames(
@@ -136,7 +159,7 @@ def frames(
         return None if _is_long(task.path(clip), clip, module) else _encode_batch(task, (clip,), module, None)[clip]
 
     with (
-        _threads(workers) as threads,
+        worker_threads(workers) as threads,
         tqdm(
             total=len(task.clips), desc=f"{task.full_name}: {module.spec}", unit="clip", disable=_quiet(progress)
         ) as bar,
@@ -159,42 +182,6 @@ def _frames_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[
         yield clip, clip.start, str(error)
 
 
-def in_order(
-    threads: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Sequence[Item], ahead: int = 8
-) -> Iterator[Answer]:
-    """`work` of every item, in order, with at most `ahead` under way: finished answers never pile up in memory."""
-    queue: deque[Future[Answer]] = deque()
-    try:
-        for item in items:
-            queue.append(threads.submit(work, item))
-            if len(queue) >= ahead:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
-    finally:
-        for future in queue:
-            future.cancel()
-
-
-def as_done(
-    threads: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Sequence[Item], ahead: int = 8
-) -> Iterator[Answer]:
-    """`work` of every item as it is finished, with at most `ahead` under way: nothing waits for what is slow."""
-    pending: set[Future[Answer]] = set()
-    try:
-        for item in items:
-            pending.add(threads.submit(work, item))
-            if len(pending) >= ahead:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    finally:
-        for future in pending:
-            future.cancel()
-
-
 def waveform(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
     """The clip as the encoder hears it: mono at its rate, filled to its shortest input by the window policy."""
     samples, _ = audio.read(task.path(clip), encoder.sample_rate, start=clip.start, end=clip.end)
@@ -208,7 +195,12 @@ def beginning(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
     return waveform(task, clip, encoder)
 
 
-def _threads(workers: int | None) -> ThreadPoolExecutor:
+def worker_threads(workers: int | None) -> ThreadPoolExecutor:
+    """Threads that encode, one per core where nothing else is said. They give the same vectors however many they are.
+
+    Raises:
+        SoundmarkError: for fewer than one.
+    """
     if workers is not None and workers < 1:
         raise SoundmarkError(f"there must be 1 worker or more, not {workers}")
     count = workers or os.cpu_count() or 1
@@ -220,7 +212,8 @@ def _quiet(progress: bool) -> bool | None:
     return None if progress else True  # None: tqdm shows a bar on a terminal only
 
 
-def _fingerprint(encoder: Encoder) -> str:
+def fingerprint(encoder: Encoder) -> str:
+    """All that an encoder's vectors depend on, apart from the recordings and the pooling."""
     return f"{encoder.identity}|piece={encoder.piece_seconds:g}|{encoder.policy.to_dict()}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from soundmark import embeddings, metrics, protocol
+from soundmark import ahead, metrics, protocol
 from soundmark.errors import SpecError, TaskError
 from soundmark.learners import Learner, describe
 from soundmark.tasks.base import Clip, Round, Task, check_groups
@@ -83,7 +83,7 @@ def curve(
 
     side_by_side = (os.cpu_count() or 1) if all(learner.threads == 1 for learner in candidates) else 1
     with ThreadPoolExecutor(side_by_side) as threads:
-        done = dict(zip(jobs, embeddings.in_order(threads, work, jobs), strict=True))
+        done = dict(zip(jobs, ahead.in_order(threads, work, jobs), strict=True))
     return {
         "task": task.full_name,
         "protocol": task.protocol,

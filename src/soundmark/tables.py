@@ -111,7 +111,9 @@ def _labels(clips: Iterable[Clip]) -> dict[str, Any]:
 
 def _check_suffix(path: str | os.PathLike[str]) -> None:
     if Path(path).suffix.lower() not in _WRITERS:
-        raise SoundmarkError(f"cannot tell the format of {path}: end its name in .parquet or .csv")
+        raise SoundmarkError(
+            f"cannot tell the format of {path}: end its name in .parquet or .csv, or in / for a folder of partitions"
+        )
 
 
 def _write(path: str | os.PathLike[str], parts: Iterator[pa.Table]) -> None:

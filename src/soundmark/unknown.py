@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from soundmark import detection, embeddings, heads
+from soundmark import ahead, detection, heads
 from soundmark.detection import ACCEPTED
 from soundmark.errors import SpecError, TaskError
 from soundmark.intervals import RESAMPLES, bounds, cluster_weights, interval_of, number
@@ -110,7 +110,7 @@ def measure(
         return _tested(task, learner, left_out[job[0]], job[1], accepted, seed, inner_folds, place)
 
     with ThreadPoolExecutor((os.cpu_count() or 1) if learner.threads == 1 else 1) as threads:
-        done = dict(zip(jobs, embeddings.in_order(threads, work, jobs), strict=True))
+        done = dict(zip(jobs, ahead.in_order(threads, work, jobs), strict=True))
     known = np.concatenate([each.known for each in done.values()])
     right = np.concatenate([each.right for each in done.values()])
     groups = [task.clips[i].group or task.clips[i].key for each in done.values() for i in each.rows]

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
-from soundmark import __version__, audio, embeddings
+from soundmark import __version__, ahead, audio
 from soundmark.analysis.scatter import Colouring
 from soundmark.errors import SoundmarkError
 from soundmark.report import mistakes, page
@@ -44,7 +44,7 @@ def sounds(task: Task, clips: Sequence[Clip], most: int, *, progress: bool = Tru
         return _sound(task, clips[i])
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        heard = embeddings.in_order(threads, sound, order)
+        heard = ahead.in_order(threads, sound, order)
         for i, uri in zip(
             order, tqdm(heard, "sounds", len(order), unit="clip", disable=None if progress else True), strict=False
         ):
