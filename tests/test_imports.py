@@ -16,6 +16,7 @@ PACKAGE = Path(soundmark.__file__).parent
 # Each room may use those of earlier lines, and its own. A new module must be given its place here.
 FLOORS = [
     {"errors"},
+    {"remote"},
     {"ahead", "files", "pace", "quiet", "spec"},
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},

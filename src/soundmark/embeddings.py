@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from soundmark import audio, encoders, spool
+from soundmark import audio, encoders, remote, spool
 from soundmark.ahead import as_done, in_order
+from soundmark.audio import Source
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.encoders.vectors import Vectors
@@ -156,7 +157,12 @@ def frames(
     module = encoders.load(encoder) if isinstance(encoder, str) else encoder
 
     def whole(clip: Clip) -> np.ndarray | str | None:
-        return None if _is_long(task.path(clip), clip, module) else _encode_batch(task, (clip,), module, None)[clip]
+        try:
+            with remote.held(task.path(clip)) as source:
+                long = _is_long(source, clip, module)
+        except SoundmarkError as error:
+            return str(error)
+        return None if long else _encode_batch(task, (clip,), module, None)[clip]
 
     with (
         worker_threads(workers) as threads,
@@ -174,7 +180,7 @@ def frames(
 
 def _frames_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[Clip, float, np.ndarray | str]]:
     try:
-        for start, features in _features_of_long(task, clip, encoder):
+        for start, features in _features_of_long(task.path(clip), clip, encoder):
             with torch.inference_mode():
                 rows = encoder.moments(features)[0].numpy()
             yield clip, start, _finite(task, clip, rows)
@@ -184,15 +190,20 @@ def _frames_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[
 
 def waveform(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
     """The clip as the encoder hears it: mono at its rate, filled to its shortest input by the window policy."""
-    samples, _ = audio.read(task.path(clip), encoder.sample_rate, start=clip.start, end=clip.end)
+    return _waveform(task.path(clip), clip, encoder)
+
+
+def _waveform(source: Source, clip: Clip, encoder: Encoder) -> np.ndarray:
+    samples, _ = audio.read(source, encoder.sample_rate, start=clip.start, end=clip.end)
     return encoder.policy.prepare(samples, encoder.sample_rate)
 
 
 def beginning(task: Task, clip: Clip, encoder: Encoder) -> np.ndarray:
     """`waveform` of a clip, or of its first piece where it is too long to be encoded at once."""
-    if _is_long(task.path(clip), clip, encoder):
-        clip = replace(clip, end=clip.start + encoder.piece_seconds)
-    return waveform(task, clip, encoder)
+    with remote.held(task.path(clip)) as source:
+        if _is_long(source, clip, encoder):
+            clip = replace(clip, end=clip.start + encoder.piece_seconds)
+        return _waveform(source, clip, encoder)
 
 
 def worker_threads(workers: int | None) -> ThreadPoolExecutor:
@@ -225,6 +236,8 @@ def _content_key(task: Task, clip: Clip) -> tuple[str, str]:
     path = task.path(clip)
     try:
         return f"{file_digest(path)}#{clip.start!r}-{clip.end!r}", ""
+    except SoundmarkError as error:
+        return "", str(error)
     except OSError as error:
         return "", f"cannot read {path}: {error.strerror or error}; check that the file is there and readable"
 
@@ -264,10 +277,11 @@ def _encode_batch(
 def _heard(task: Task, clip: Clip, encoder: Encoder, pooling: Pooling | None) -> tuple[Any, bool]:
     """A clip's waveform; or, and then True, all there is to say of it: the vector of a long one, or an error's text."""
     try:
-        if pooling and _is_long(task.path(clip), clip, encoder):
-            pieces = (features for _, features in _features_of_long(task, clip, encoder))
-            return spool.pooled(Vectors(encoder, pooling), pieces), True
-        return waveform(task, clip, encoder), False
+        with remote.held(task.path(clip)) as source:
+            if pooling and _is_long(source, clip, encoder):
+                pieces = (features for _, features in _features_of_long(source, clip, encoder))
+                return spool.pooled(Vectors(encoder, pooling), pieces), True
+            return _waveform(source, clip, encoder), False
     except SoundmarkError as error:
         return str(error), True
 
@@ -339,23 +353,22 @@ def _finite(task: Task, clip: Clip, row: np.ndarray | str) -> np.ndarray | str:
     return f"{task.path(clip)} gives features that are not finite: its samples are far beyond [-1, 1]; scale it down"
 
 
-def _is_long(path: Path, clip: Clip, encoder: Encoder) -> bool:
+def _is_long(source: Path | BinaryIO, clip: Clip, encoder: Encoder) -> bool:
     """Whether the clip is too long to be encoded at once."""
     if clip.end is not None:
         return clip.end - clip.start > encoder.piece_seconds
     try:
-        if path.stat().st_size <= SMALL_FILE_BYTES_A_SECOND * encoder.piece_seconds:
+        size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+        if size <= SMALL_FILE_BYTES_A_SECOND * encoder.piece_seconds:
             return False
     except OSError:
         return False  # the read that follows says what is wrong
-    return audio.info(path).duration - clip.start > encoder.piece_seconds
+    return audio.info(source).duration - clip.start > encoder.piece_seconds
 
 
-def _features_of_long(task: Task, clip: Clip, encoder: Encoder) -> Iterator[tuple[float, torch.Tensor]]:
+def _features_of_long(source: Source, clip: Clip, encoder: Encoder) -> Iterator[tuple[float, torch.Tensor]]:
     """Features (1, frames, inner) of one piece after another, each with the second of the file it begins at."""
-    for piece in audio.windows(
-        task.path(clip), encoder.sample_rate, encoder.piece_seconds, start=clip.start, end=clip.end
-    ):
+    for piece in audio.windows(source, encoder.sample_rate, encoder.piece_seconds, start=clip.start, end=clip.end):
         samples = encoder.policy.prepare(piece.waveform, encoder.sample_rate)
         with torch.inference_mode():
             features = encoder.features(torch.from_numpy(samples)[None])

@@ -13,6 +13,10 @@ class AudioError(SoundmarkError, ValueError):
     """A recording cannot be read, or holds nothing that can be heard."""
 
 
+class RemoteError(SoundmarkError, OSError):
+    """What is at an address cannot be read or listed."""
+
+
 class SpecError(SoundmarkError, ValueError):
     """A name in the grammar (`task:view`, `encoder@layer?setting=value`) is unknown or malformed."""
 

@@ -7,11 +7,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from soundmark.remote import Url, opened
 
 
 def cache_dir() -> Path:
@@ -71,9 +73,17 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """BLAKE2b-160 of a file's content, as hexadecimal: the name under which a clip's content is cached."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+    """BLAKE2b-160 of a file's content, as hexadecimal: the name under which a clip's content is cached.
+
+    Raises:
+        OSError: if it cannot be read, from a disk or from an address.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    with ExitStack() as stack:
+        stream = opened(path, stack) if isinstance(path, Url) else stack.enter_context(open(path, "rb"))
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def data_digest(content: Any) -> str:

@@ -372,10 +372,15 @@ def _is_there(order: Order, job: Job) -> bool:
 
 
 def _stamp(task: Task, clips: Iterable[Clip]) -> str:
-    """Sizes and times of the recordings: enough to notice that one was changed, without reading it."""
+    """Sizes and times of the recordings: enough to notice that one was changed, without reading it.
+
+    Addresses are not asked, which would take a question each.
+    """
     said = hashlib.blake2b(digest_size=16)
     for path in dict.fromkeys(task.path(clip) for clip in clips):
         try:
+            if not isinstance(path, Path):
+                continue
             found = path.stat()
             said.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
         except OSError:

@@ -19,11 +19,12 @@ from soundmark import embeddings
 from soundmark.analysis.standard import directions, scale_of
 from soundmark.errors import SpecError
 from soundmark.files import file_digest
+from soundmark.remote import Place
 from soundmark.tasks.base import Clip, Task, counted
 
 TOP, ABOVE, LISTED = 10, 0.99, 1000
 SAME_FILE = 0.999  # only files whose vectors are so near are compared byte by byte
-Digest = Callable[[Path], str | None]
+Digest = Callable[[Place], str | None]
 _ROUNDING = 2e-6  # of float32 products: equal vectors stay equal
 _HELD = 1 << 22  # similarities held at a time
 
@@ -282,7 +283,7 @@ def _digests() -> Digest:
     """Digests of files' content, each file read once; None for one that cannot be read."""
 
     @cache
-    def digest(path: Path) -> str | None:
+    def digest(path: Place) -> str | None:
         try:
             return file_digest(path)
         except OSError:

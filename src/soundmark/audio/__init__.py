@@ -92,9 +92,9 @@ def read(
     """Read a recording, or a part of one, as a mono waveform.
 
     Args:
-        source: a path; bytes; a binary file object, read from its beginning and left open; or a pair
-            (array, sample rate) with an array of shape (samples,) or (samples, channels), floats in [-1, 1] or
-            integers, which are scaled by their type's range.
+        source: a path, or an address (`https://`, `s3://`, see `soundmark.remote`); bytes; a binary file object, read
+            from its beginning and left open; or a pair (array, sample rate) with an array of shape (samples,) or
+            (samples, channels), floats in [-1, 1] or integers, which are scaled by their type's range.
         sample_rate: Hz to resample to; None keeps the recording's own.
         start: first second.
         end: last second; None for the end of the recording. Up to 0.1 s beyond its end is taken as its end.

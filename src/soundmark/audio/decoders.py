@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from soundmark import remote
 from soundmark.audio import ffmpeg, signatures, vorbis
-from soundmark.errors import AudioError
+from soundmark.errors import AudioError, RemoteError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -79,6 +80,8 @@ def open_bytes(source: Any, stack: ExitStack) -> tuple[str, BinaryIO, str | None
         return "the bytes given", io.BytesIO(source), None
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
+        if remote.is_url(path):
+            return path, _at_address(path, stack), None
         return path, stack.enter_context(_open_path(path)), path
     if not hasattr(source, "read"):
         raise AudioError(
@@ -104,6 +107,13 @@ def _open_path(path: str) -> BinaryIO:
         raise AudioError(f"{path!r} cannot be opened ({reason}): check the path") from None
     kind = "folder" if stat.S_ISDIR(mode) else "device or pipe"  # reading a pipe could wait for ever
     raise AudioError(f"{path} is a {kind}, not a recording: give the path of an audio file")
+
+
+def _at_address(url: str, stack: ExitStack) -> BinaryIO:
+    try:
+        return _Guarded(remote.opened(remote.Url(url), stack))  # type: ignore[return-value]
+    except RemoteError as error:
+        raise AudioError(str(error)) from None
 
 
 def _seekable(source: Any, name: str, stack: ExitStack) -> BinaryIO:

@@ -51,6 +51,8 @@ _EXTRAS = dict.fromkeys(_TRAIN, "train") | {
     "librosa": "augment",
     "optuna": "tune",
     "umap": "analysis",
+    "ray": "ray",
+    "fsspec": "remote",
 }
 
 

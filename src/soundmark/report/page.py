@@ -74,7 +74,7 @@ def render(run: results.Run, task: Task | None) -> str:
     """
     metrics = run.metrics
     drawn = {plot.name: plot for plot in plots.draw(metrics, run.folder / FIGURES)}
-    worst = mistakes.surest(run.predictions, task.root if task else None)
+    worst = mistakes.surest(run.predictions, task.root if task and isinstance(task.root, Path) else None)
     audible = any(mistake.sound for mistake in worst)
     script = source("script.js")
     page: str = template(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from soundmark.errors import TaskError
+from soundmark.remote import Place, Url, is_url
 from soundmark.spec import Spec, parse
 from soundmark.tasks import esc50, folder, icbhi, librispeech, nsynth, speech_commands, toy, urbansound8k
 from soundmark.tasks.base import Clip, Round, Task, check_groups, fold_rounds, leak_notes, leaks, only, split_rounds
@@ -37,9 +38,9 @@ def load(text: str, *, allow_partial: bool = False) -> Task:
     """The task of this name, through its view where one is named.
 
     Args:
-        text: `esc50`, `esc50:danger`, `toy?clips=8`, the path of a folder (a folder per class inside) or of a CSV or
-            Parquet manifest; behind a colon the name of a shipped view or the path of a view's TOML file. A name in
-            `TASKS` is that task even where a folder is called the same: write `./toy` for the folder.
+        text: `esc50`, `esc50:danger`, `toy?clips=8`, the path or the address of a folder (a folder per class inside) or
+            of a CSV or Parquet manifest; behind a colon the name of a shipped view or the path of a view's TOML file. A
+            name in `TASKS` is that task even where a folder is called the same: write `./toy` for the folder.
         allow_partial: take an incomplete data set, with a note, instead of raising.
 
     Raises:
@@ -54,9 +55,23 @@ def load(text: str, *, allow_partial: bool = False) -> Task:
             raise TaskError(f"{text!r}: a task has no layers")
         task, view = TASKS[name](spec, allow_partial), spec.view
     else:
-        path, view, settings = _split_path(text.strip())
+        address = is_url(text.strip().removeprefix("folder:"))
+        path: Place
+        path, view, settings = _split_address(text.strip()) if address else _split_path(text.strip())
         task = folder.load(path, settings, allow_partial)
     return load_view(view, name if name in TASKS else "folder").apply(task) if view else task
+
+
+def _split_address(text: str) -> tuple[Url, str, str]:
+    """Address, view and settings of a collection. Web addresses have question marks of their own, and ports."""
+    text = text.removeprefix("folder:")
+    whole, mark, settings = text.rpartition("?")
+    if not mark or {pair.partition("=")[0] for pair in settings.split("&")} - set(folder.DEFAULTS):
+        whole, settings = text, ""
+    scheme, _, rest = whole.partition("://")
+    host, slash, path = rest.partition("/")
+    path, _, view = path.partition(":")
+    return Url(f"{scheme}://{host}{slash}{path}"), view, settings
 
 
 def _split_path(text: str) -> tuple[Path, str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
+from soundmark import remote
 from soundmark.errors import LeakError, TaskError
+from soundmark.remote import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Clip:
     """One row of a task's table.
 
     Attributes:
-        path: file, relative to the task's root, with forward slashes.
+        path: file, relative to the task's root, with forward slashes; or its address.
         labels: the clip's classes; exactly one in a `single` task.
         start: first second of the clip inside its file.
         end: last second, or None for the end of the file.
@@ -59,7 +60,7 @@ class Task:
 
     Attributes:
         name: the name in the grammar, `esc50`; with its view, `esc50:danger`, see `full_name`.
-        root: folder that the clips' paths start from.
+        root: folder that the clips' paths start from, or its address.
         clips: the table.
         classes: class names, in the order of every probability column.
         kind: `single` (one label per clip) or `multi` (several).
@@ -75,7 +76,7 @@ class Task:
     """
 
     name: str
-    root: Path
+    root: Place
     clips: tuple[Clip, ...]
     classes: tuple[str, ...]
     protocol: str
@@ -99,9 +100,9 @@ class Task:
         name, mark, settings = self.name.partition("?")
         return f"{name}:{self.view}{mark}{settings}"
 
-    def path(self, clip: Clip) -> Path:
+    def path(self, clip: Clip) -> Place:
         """Where the clip's file is."""
-        return self.root / clip.path
+        return remote.join(self.root, clip.path)
 
     def subset(self, positions: Iterable[int]) -> Task:
         """The same task with only these clips, in this order, and no rounds: one side of a split."""

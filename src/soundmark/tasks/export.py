@@ -16,7 +16,8 @@ from typing import Any
 
 from soundmark import __version__, audio
 from soundmark.errors import TaskError
-from soundmark.files import atomic_path, write_json, write_text
+from soundmark.files import atomic_path, write_bytes, write_json, write_text
+from soundmark.remote import Place
 from soundmark.tasks.base import Clip, Task
 
 MARKER = "soundmark-export.json"
@@ -85,7 +86,7 @@ def export(
     return {"folder": str(target), "written": written, "found": len(files) - written, "classes": dict(counts)}
 
 
-def provenance(manifest: Path) -> dict[str, Any] | None:
+def provenance(manifest: Place) -> dict[str, Any] | None:
     """What an export says of the task it was made from, if `manifest` is one's and nobody has changed it since."""
     try:
         about = json.loads((manifest.parent / MARKER).read_text("utf-8"))
@@ -155,6 +156,11 @@ def _copy(task: Task, clip: Clip, target: Path) -> bool:
     """Write one clip, unless it is there. Returns whether it was written."""
     source = task.path(clip)
     if clip.start == 0.0 and clip.end is None:
+        if not isinstance(source, Path):
+            if target.is_file():
+                return False
+            write_bytes(target, source.read_bytes())
+            return True
         if target.is_file() and target.stat().st_size == source.stat().st_size:
             return False
         with atomic_path(target) as temporary:

@@ -66,7 +66,7 @@ def get(
     target = folder / name
     if target.is_dir():
         with contextlib.suppress(TaskError):
-            return load_from(target).root
+            return Path(load_from(target).root)
     place = target if target.exists() else folder / f"{name}.part"
     kept = []
     for archive in archives:
@@ -112,6 +112,6 @@ def _unpack(archive: Archive, path: Path, place: Path, source: str, progress: bo
 
 
 def _check(task: Task, place: Path) -> None:
-    hollow = sorted({clip.path for clip in task.clips if task.path(clip).stat().st_size == 0})
+    hollow = sorted({clip.path for clip in task.clips if Path(task.path(clip)).stat().st_size == 0})
     if hollow:
         raise TaskError(f"{len(hollow)} of the recordings in {place} are empty files, such as {hollow[0]}")

@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from soundmark import splits
+from soundmark import remote, splits
 from soundmark.audio import AUDIO_SUFFIXES
 from soundmark.errors import LeakError, SoundmarkError, TaskError
 from soundmark.files import file_digest
+from soundmark.remote import Place, Url
 from soundmark.spec import Spec, parse, take
-from soundmark.tasks import manifest
+from soundmark.tasks import addresses, manifest
 from soundmark.tasks.base import Clip, Round, Task, check_groups, counted, fold_rounds, split_rounds
 from soundmark.tasks.export import provenance
 
@@ -31,7 +32,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
 
     Args:
         path: a folder with a folder of recordings per class (or `train` and `test` folders of such folders), or a
-            table that ends in `.csv`, `.tsv` or `.parquet`.
+            table that ends in `.csv`, `.tsv` or `.parquet`; on this machine or at an address.
         settings: `folds=5&seed=0`, of the folds that are made where none are given; `positive=danger`, the class of
             two whose recall at a rate of false alarms is to be measured.
         allow_partial: leave out rows whose files are missing, with a note, instead of raising.
@@ -41,12 +42,17 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
             training side, missing files.
         LeakError: if a group, or copies of one recording, straddle the given folds or splits.
     """
-    path = Path(path)
+    path = remote.place(path)
     values = take(parse(f"folder?{settings}" if settings else "folder"), DEFAULTS)
     positive = values.pop("positive")
     if values["folds"] < 2 or values["seed"] < 0:
         raise TaskError(f"{path}: folds should be at least 2 and seed at least 0")
-    if path.is_dir():
+    root: Place
+    marks: Mapping[str, str] = {}
+    if isinstance(path, Url) and path.suffix.lower() not in manifest.SUFFIXES:
+        root, grouped = path, False
+        clips, divided, notes, marks = addresses.scan(path)
+    elif isinstance(path, Path) and path.is_dir():
         try:
             root, (clips, divided, notes), grouped = path, _scan(path), False
         except OSError as error:
@@ -62,7 +68,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         raise TaskError(
             f"{path}: positive={positive} should name one of two classes; the classes are: {', '.join(classes)}"
         )
-    clips, copies = _group(root, clips, grouped)
+    clips, copies = _group(root, clips, grouped, marks)
     notes += copies
     if divided:
         rounds = fold_rounds(clips) if divided == "fold" else split_rounds(clips)
@@ -82,7 +88,7 @@ def load(path: str | os.PathLike[str], settings: str = "", allow_partial: bool =
         rounds=rounds,
         metric="accuracy",
         positive=positive,
-        title=path.resolve().name if path.is_dir() else path.stem,
+        title=path.stem if path.suffix.lower() in manifest.SUFFIXES else path.resolve().name,
         notes=tuple(notes),
     )
     about = provenance(path) if divided else None
@@ -192,7 +198,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _missing(path: Path, table: manifest.Manifest, allow_partial: bool) -> list[str]:
+def _missing(path: Place, table: manifest.Manifest, allow_partial: bool) -> list[str]:
     if not table.missing:
         return []
     text = (
@@ -203,7 +209,7 @@ def _missing(path: Path, table: manifest.Manifest, allow_partial: bool) -> list[
     return [f"{text}."]
 
 
-def _classes(clips: Sequence[Clip], path: Path) -> tuple[str, ...]:
+def _classes(clips: Sequence[Clip], path: Place) -> tuple[str, ...]:
     classes = tuple(sorted({clip.label for clip in clips}))
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no recordings"
@@ -213,7 +219,7 @@ def _classes(clips: Sequence[Clip], path: Path) -> tuple[str, ...]:
     return classes
 
 
-def _group(root: Path, clips: Sequence[Clip], grouped: bool) -> tuple[list[Clip], list[str]]:
+def _group(root: Place, clips: Sequence[Clip], grouped: bool, marks: Mapping[str, str]) -> tuple[list[Clip], list[str]]:
     """Give every clip its group: the given one, else its file; groups that share a file's content become one."""
     named = [replace(clip, group=clip.group or clip.path) for clip in clips]
     groups_of: dict[str, set[str]] = defaultdict(set)
@@ -228,11 +234,13 @@ def _group(root: Path, clips: Sequence[Clip], grouped: bool) -> tuple[list[Clip]
             group = parent[group]
         return group
 
-    copies = _copies(root, sorted(groups_of))
+    far = [path for path in sorted(groups_of) if isinstance(remote.join(root, path), Url)]
+    near = sorted(set(groups_of) - set(far))
+    copies, notes = addresses.copies(far, marks)
+    copies += _copies(root, near) if isinstance(root, Path) else []
     for paths in copies:
         first, *others = sorted({find(group) for path in paths for group in groups_of[path]})
         parent.update(dict.fromkeys(others, first))
-    notes = []
     if copies:
         notes.append(
             f"Copies, each recording with its copies being one group: {counted(sum(map(len, copies)), 'file')} "
@@ -278,7 +286,7 @@ def _digest(path: Path) -> str:
 
 
 def _make_folds(
-    clips: Sequence[Clip], classes: Sequence[str], path: Path, folds: int, seed: int
+    clips: Sequence[Clip], classes: Sequence[str], path: Place, folds: int, seed: int
 ) -> tuple[list[Clip], tuple[Round, ...], list[str]]:
     groups: Mapping[str, set[str]] = {name: {clip.group for clip in clips if clip.label == name} for name in classes}
     few = [name for name in classes if len(groups[name]) < 2]

@@ -1,7 +1,8 @@
 """Manifests: a user's own table of clips, as CSV or Parquet.
 
 Columns: `path` and `label`; optional `fold` or `split`, `group`, `start` and `end` (seconds). Their case does not
-matter, and a few usual other names are understood. Paths start from the manifest's own folder, or are absolute.
+matter, and a few usual other names are understood. Paths start from the manifest's own folder, or are absolute, or
+addresses. A manifest may itself be at an address, which its paths then start from.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from soundmark.audio import find_audio
-from soundmark.errors import MissingExtra, TaskError
+from soundmark.errors import MissingExtra, RemoteError, TaskError
+from soundmark.remote import Place, is_url
 from soundmark.tasks.base import Clip
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -55,8 +57,8 @@ class Manifest:
     missing: tuple[str, ...]
 
 
-def read(path: Path) -> Manifest:
-    """Read a manifest, and find its files.
+def read(path: Place) -> Manifest:
+    """Read a manifest, and find its files. Whether there is something at an address is found out when it is read.
 
     Raises:
         TaskError: if it cannot be read, lacks a column, or a row does not make sense; the row's number is given.
@@ -73,7 +75,7 @@ def read(path: Path) -> Manifest:
     clips, missing = [], []
     for number, row in rows:
         where = f"{path}, row {number}"
-        relative = _find(path.parent, _filled(row, "path", where))
+        relative = _find(path.parent, _filled(row, "path", where), where)
         if relative is None:
             missing.append(row["path"])
             continue
@@ -92,11 +94,8 @@ def read(path: Path) -> Manifest:
     return Manifest(tuple(clips), divided, "group" in columns, tuple(missing))
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TaskError(f"cannot read the table {path}: {error.strerror}") from None
+def _csv_rows(path: Place) -> Iterator[tuple[int, Row]]:
+    content = _content(path)
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
@@ -116,14 +115,23 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise TaskError(f"{path}, row {reader.line_num}: this is not CSV ({error})") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _content(path: Place) -> bytes:
+    try:
+        return path.read_bytes()
+    except RemoteError as error:
+        raise TaskError(f"cannot read the table: {error}") from None
+    except OSError as error:
+        raise TaskError(f"cannot read the table {path}: {error.strerror}") from None
+
+
+def _parquet_rows(path: Place) -> Iterator[tuple[int, Row]]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise MissingExtra(f"{path}: Parquet needs pyarrow: pip install 'soundmark[train]', or use CSV") from None
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(path if isinstance(path, Path) else io.BytesIO(_content(path)))
     except (OSError, pyarrow.ArrowException) as error:
         raise TaskError(f"cannot read the table {path}: {str(error).splitlines()[0]}") from None
     columns = _columns(table.column_names, path)
@@ -133,7 +141,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         yield number, _row(names, values)
 
 
-def _columns(header: Sequence[str], path: Path) -> list[str]:
+def _columns(header: Sequence[str], path: Place) -> list[str]:
     """Our name of every column, or "" for one we have no use for."""
     known = {alias: name for name, aliases in NAMES.items() for alias in aliases}
     columns = [known.get(text.strip().lower(), "") for text in header]
@@ -193,8 +201,14 @@ def _division(row: Row, divided: str, where: str) -> str:
     return SPLITS[text.lower()]
 
 
-def _find(folder: Path, text: str) -> str | None:
-    """The clip's path from the manifest's folder, with the suffix it has on disk, or None."""
+def _find(folder: Place, text: str, where: str) -> str | None:
+    """The clip's path from the manifest's folder, with the suffix it has on disk, or None; or its address."""
+    if is_url(text):
+        return text
+    if not isinstance(folder, Path):
+        if text.startswith("/") or PureWindowsPath(text).drive:
+            raise TaskError(f"{where}: {text} is a path of one machine; write it from {folder}/ on, or as an address")
+        return text.replace("\\", "/").removeprefix("./")
     for candidate in dict.fromkeys((text, text.replace("\\", "/"))):
         try:
             found = find_audio(folder / candidate)
@@ -205,7 +219,7 @@ def _find(folder: Path, text: str) -> str | None:
     return None
 
 
-def _refuse_twice(clips: Sequence[Clip], path: Path) -> None:
+def _refuse_twice(clips: Sequence[Clip], path: Place) -> None:
     twice = [key for key, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:
         listed = ", ".join(twice[:5]) + (", ..." if len(twice) > 5 else "")

@@ -68,7 +68,7 @@ def load(spec: Spec, allow_partial: bool = False) -> Task:
 
 def get(spec: Spec, folder: Path, url: str = "", *, keep_archive: bool = False, progress: bool = True) -> Path:
     """Make the clips, unless they are there. They always go to the cache, and nothing is fetched."""
-    return load(spec).root
+    return Path(load(spec).root)
 
 
 def synthesise(label: str, recipe: int, number: int, seconds: float = 1.5, seed: int = 0) -> np.ndarray:
