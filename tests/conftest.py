@@ -112,6 +112,25 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ray_session(toy_cache: Path) -> Iterator[Any]:
+    """One Ray for all tests that need it, since it takes seconds to start; it sees the small toy task's clips."""
+    why = "SKIPPED FOR WANT OF RAY: pip install 'soundmark[ray]'; clusters are not tested"
+    pytest.importorskip("ray", reason=why, exc_type=ImportError)
+    from soundmark import cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOUNDMARK_CACHE", str(toy_cache))
+        with cluster.connected(workers=2) as (ray, _):
+            yield ray
+
+
+@pytest.fixture
+def running_ray(ray_session: Any) -> Any:
+    """Ray, running."""
+    return ray_session
+
+
+@pytest.fixture(scope="session")
 def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the tests that only read the toy task, so that its clips are made once."""
     return tmp_path_factory.mktemp("toy-cache")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from soundmark import embeddings, partitions
+from soundmark import embeddings, parted, partitions
 from soundmark.cli import main
 from soundmark.errors import AudioError, ResultsError, SoundmarkError
 from soundmark.tasks.base import Task
@@ -26,7 +26,7 @@ def write(task: Task, folder: Path, **more: object) -> partitions.Written:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in partitions.parts(folder)}
+    return {path.name: path.read_bytes() for path in parted.parts(folder)}
 
 
 def test_partitions_hold_the_vectors_of_the_task_in_its_order(toy: Task, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_partitions_hold_the_vectors_of_the_task_in_its_order(toy: Task, tmp_pat
     assert str(table.schema.field("vector").type) == "fixed_size_list<element: float>[32]"
     expected = embeddings.embed(toy, ENCODER, "mean+std", cache=False, progress=False).vectors
     np.testing.assert_array_equal(np.stack(table["vector"].to_numpy()), expected)
-    assert [part.num_rows for part in partitions.tables(tmp_path / "x")] == [30, 30, 30, 10]
+    assert [part.num_rows for part in parted.tables(tmp_path / "x")] == [30, 30, 30, 10]
 
 
 def test_partitions_are_the_same_however_many_threads_make_them(toy: Task, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_bad_clip_is_a_row_with_its_error(broken: Task, tmp_path: Path) -> Non
     assert all(Path(row["clip"]).name in row["error"] for row in rows if row["error"] is not None)
     assert [row["clip"] for row in rows if row["vector"] is None] == [clip.key for clip in bad]
     expected = embeddings.embed(broken, ENCODER, "mean+std", cache=False, progress=False).vectors
-    got = np.concatenate([partitions.matrix(part, 32) for part in partitions.tables(tmp_path / "x")])
+    got = np.concatenate([parted.matrix(part, 32) for part in parted.tables(tmp_path / "x")])
     np.testing.assert_array_equal(got, expected)
 
 
@@ -123,7 +123,7 @@ def test_a_folder_of_other_things_is_refused(toy: Task, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is a file"):
         write(toy, tmp_path / "notes.txt")
     with pytest.raises(ResultsError, match="holds no vectors of ours"):
-        partitions.about(tmp_path)
+        parted.about(tmp_path)
     with pytest.raises(SoundmarkError, match="1 clip or more"):
         write(toy, tmp_path / "new", part_clips=0)
     assert sorted(os.listdir(tmp_path)) == ["notes.txt"]

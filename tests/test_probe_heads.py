@@ -11,8 +11,9 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from soundmark import heads
+from soundmark import heads, probe_heads, rows
 from soundmark.probe_heads import MOST_EPOCHS, AdamClassifier, ChosenEpochs, Prototypes
+from soundmark.rows import Rows
 
 ESTIMATORS = [
     AdamClassifier(epochs=60, rate=0.03),
@@ -142,3 +143,53 @@ def test_the_study_s_training_is_quick():
     started = time.perf_counter()
     heads.build("three-layer?epochs=2").fit(X, y)
     assert time.perf_counter() - started < 5, "100 epochs would take minutes"
+
+
+# --- Vectors on disk -------------------------------------------------------------------------------------------------
+
+
+def on_disk(X: np.ndarray) -> Rows:
+    return Rows.of([X[i : i + 13] for i in range(0, len(X), 13)], X.shape[1])
+
+
+@pytest.mark.parametrize("hidden", [(), (8, 8)])
+def test_from_disk_the_same_weights_are_learnt_bit_for_bit(hidden, monkeypatch):
+    monkeypatch.setattr(probe_heads, "READ_ROWS", 20)  # of 150 clips
+    X, y = clouds(per_class=50)
+    in_memory = AdamClassifier(hidden, epochs=3, class_weight="balanced", random_state=0).fit(X, y)
+    from_disk = AdamClassifier(hidden, epochs=3, class_weight="balanced", random_state=0).fit(on_disk(X), y)
+    weights = [learnt.coefs_ + learnt.intercepts_ for learnt in (in_memory, from_disk)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(from_disk.predict_proba(on_disk(X)), in_memory.predict_proba(X))
+    assert from_disk.n_features_in_ == 6
+
+
+@pytest.mark.parametrize("head", ["linear?epochs=5", "three-layer?epochs=5&hidden=16", "linear?epochs=5&scale=false"])
+def test_behind_a_scaler_from_disk_the_same_is_said(head, monkeypatch):
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 4 * 6 * 32)
+    X, y = clouds(per_class=50)
+    X = 1000 + 3 * X  # a mean that one pass over squares would drown in
+    in_memory = heads.fitted(heads.build(head, 0), X, y)
+    estimator = heads.build(head, 0)
+    assert heads.streams(estimator)
+    from_disk = heads.fitted(estimator, on_disk(X), y)
+    np.testing.assert_allclose(heads.said_of(from_disk, on_disk(X)), in_memory.predict_proba(X), atol=1e-5)
+    np.testing.assert_array_equal(heads.said_of(from_disk, on_disk(X)), from_disk.predict_proba(X))
+
+
+def test_epochs_are_chosen_from_disk_as_in_memory():
+    X, y = clouds(noise=4.0)
+    splits = [(np.arange(0, 40), np.arange(40, 60)), (np.arange(20, 60), np.arange(0, 20))]
+    estimator = heads.build("linear?epochs=auto&rate=0.01", 0)
+    in_memory = heads.calibrated(estimator, splits).fit(X, y)
+    asked = heads.calibrated(heads.build("linear?epochs=auto&rate=0.01", 0), splits)
+    assert heads.streams(asked)
+    from_disk = heads.fitted(asked, on_disk(X), y)
+    assert from_disk.epochs_ == in_memory.epochs_
+    np.testing.assert_allclose(from_disk.losses_, in_memory.losses_, rtol=1e-4)
+    np.testing.assert_allclose(heads.said_of(from_disk, on_disk(X)), in_memory.predict_proba(X), atol=1e-5)
+
+
+def test_other_heads_do_not_stream():
+    assert not any(heads.streams(heads.build(head)) for head in ("svm", "logreg", "prototype", "linear+svm", "forest"))

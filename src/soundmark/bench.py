@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,8 @@ class Bench:
         asked, task: the task's name with whether it may be incomplete, and the task.
         heard: by encoder and pooling.
         known: what encoding costs, of the task.
+        vectors: folder of partitions that holds a task's vectors by an encoder, by task and encoder.
+        side_by_side: rounds that are measured at once; by default one per core.
         broken: tasks and encoders that could not be loaded. Trying to fetch weights again for every cell would take
             minutes each.
     """
@@ -57,6 +59,8 @@ class Bench:
     heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
     known: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     broken: dict[Any, SoundmarkError] = field(default_factory=dict)
+    vectors: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    side_by_side: int | None = None
 
     def ready(self, recipe: Recipe) -> tuple[Task, list[_Remembered]]:
         """The task and every candidate of a recipe, its clips encoded.
@@ -76,7 +80,8 @@ class Bench:
         for encoder, pooling in wanted:
             if encoder not in modules:
                 modules[encoder] = self._loaded(encoder, partial(encoders.load, encoder))
-            kept.setdefault((encoder, pooling), Heard(modules[encoder], Pooling(pooling)))
+            folder = self.vectors.get((recipe.task, encoder))
+            kept.setdefault((encoder, pooling), Heard(modules[encoder], Pooling(pooling), folder=folder))
         self.heard = kept
         made = [_Remembered(*key, head, self.heard[key]) for key in wanted for head in candidates(recipe.head)]
         for learner in made:
@@ -130,6 +135,7 @@ def measure(
         inner_folds=recipe.inner_folds,
         strict=recipe.strict,
         progress=False,
+        side_by_side=on.side_by_side,
     )
     summary = measured.summary
     summary["seconds"]["encode"] = round(summary["seconds"]["encode"] + encoded - started, 3)

@@ -137,44 +137,88 @@ def run(grid: Sequence[Cell], *, known: Iterable[Done] = (), progress: bool = Tr
             where the grid allows that.
         progress: show bars on a terminal.
     """
-    elsewhere = {_key(done.recipe): done for done in known}
-    pace, on = Pace(), bench.Bench(progress=progress)
-    there: dict[Path, dict[str, Any]] = {}
-    for cell in grid:
-        done = elsewhere.get(_key(cell.recipe))
-        if done is not None and not cell.path.exists() and (cell.recipe.allow_partial or not done.part):
-            there[cell.path] = done.content
-        _take_note(pace, cell, there.get(cell.path))
-    encoded = [cell.work for cell in grid if cell.path.exists() or cell.path in there]
-    rest = {cell.path: cell for cell in grid}
+    tally, on = Tally.of(grid, known), bench.Bench(progress=progress)
     taken: list[Cell] = []
     with tqdm(total=len(grid), unit="cell", disable=None if progress else True) as bar:
         for cell, wait in itertools.chain(((cell, False) for cell in grid), _again(taken)):
             bar.set_description(f"{'waiting for another process: ' if wait else ''}{cell.path.stem[:60]}")
-            fresh, error = False, ""
-            result: dict[str, Any] | None = None
-            try:
-                result = there.get(cell.path)
-                if result is None and not cell.path.exists():
-                    with _alone(cell, wait=wait) as mine:
-                        if not mine:
-                            taken.append(cell)
-                            continue
-                        if not cell.path.exists():  # it may be the other's work by now
-                            fresh = True
-                            _measure_into(cell, on)
-                result = read(cell.path) if result is None else result
-            except Exception as caught:  # whatever it is, a night's other cells should not be lost for it
-                error = _noted(cell, caught)
-            del rest[cell.path]
-            if fresh and result is not None:
-                _take_note(pace, cell, result)
-                encoded.append(cell.work)
-            missing = [each.work for each in rest.values() if not (each.path.exists() or each.path in there)]
-            left = pace.left(missing, encoded)
-            bar.set_postfix_str(f"{words(left)} left" if missing else "")
+            found = tally.there.get(cell.path)
+            tried = Tried(found) if found is not None else attempt(cell, on, wait=wait)
+            if tried is None:
+                taken.append(cell)
+                continue
+            outcome = tally.outcome(cell, tried)
+            bar.set_postfix_str(f"{words(outcome.left)} left" if outcome.rest else "")
             bar.update()
-            yield Outcome(cell, result, error, fresh, left, len(missing))
+            yield outcome
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a cell: its result, or the error in one line; and whether it was measured now."""
+
+    result: dict[str, Any] | None
+    error: str = ""
+    fresh: bool = False
+
+
+@dataclass
+class Tally:
+    """A grid while it is measured: what is left of it, and how long that will take.
+
+    Attributes:
+        there: results that other folders have, by the cell's path.
+        rest: cells that nothing is known of yet.
+        pace, encoded: what is known of the time they take.
+    """
+
+    there: dict[Path, dict[str, Any]]
+    rest: dict[Path, Cell]
+    pace: Pace
+    encoded: list[Work]
+
+    @classmethod
+    def of(cls, grid: Sequence[Cell], known: Iterable[Done] = ()) -> Tally:
+        """See `run`."""
+        elsewhere = {_key(done.recipe): done for done in known}
+        tally = cls({}, {cell.path: cell for cell in grid}, Pace(), [])
+        for cell in grid:
+            done = elsewhere.get(_key(cell.recipe))
+            if done is not None and not cell.path.exists() and (cell.recipe.allow_partial or not done.part):
+                tally.there[cell.path] = done.content
+            _take_note(tally.pace, cell, tally.there.get(cell.path))
+        tally.encoded = [cell.work for cell in grid if tally.measured(cell)]
+        return tally
+
+    def measured(self, cell: Cell) -> bool:
+        """Whether a cell's result is here or elsewhere."""
+        return cell.path.exists() or cell.path in self.there
+
+    def outcome(self, cell: Cell, tried: Tried) -> Outcome:
+        """Take a cell off the list."""
+        del self.rest[cell.path]
+        if tried.fresh and tried.result is not None:
+            _take_note(self.pace, cell, tried.result)
+            self.encoded.append(cell.work)
+        missing = [each.work for each in self.rest.values() if not self.measured(each)]
+        left = self.pace.left(missing, self.encoded)
+        return Outcome(cell, tried.result, tried.error, tried.fresh, left, len(missing))
+
+
+def attempt(cell: Cell, on: bench.Bench, *, wait: bool = False) -> Tried | None:
+    """Read a cell, or measure it; None, without `wait`, if another process is at it. Whatever goes wrong is noted."""
+    fresh = False
+    try:
+        if not cell.path.exists():
+            with _alone(cell, wait=wait) as mine:
+                if not mine:
+                    return None
+                if not cell.path.exists():  # it may be the other's work by now
+                    fresh = True
+                    _measure_into(cell, on)
+        return Tried(read(cell.path), fresh=fresh)
+    except Exception as caught:  # whatever it is, a night's other cells should not be lost for it
+        return Tried(None, noted(cell, caught), fresh)
 
 
 def _again(taken: list[Cell]) -> Iterator[tuple[Cell, bool]]:
@@ -187,7 +231,7 @@ def _again(taken: list[Cell]) -> Iterator[tuple[Cell, bool]]:
 
 
 def _measure_into(cell: Cell, on: bench.Bench) -> None:
-    folds = _inner(cell) / "folds" / cell.path.stem
+    folds = inner(cell) / "folds" / cell.path.stem
     content, said = bench.measure(cell.recipe, on=on, folder=folds)
     write_answers(cell.path, said)
     write_json(cell.path, content)  # last: a cell that has its JSON file is complete
@@ -195,7 +239,7 @@ def _measure_into(cell: Cell, on: bench.Bench) -> None:
     shutil.rmtree(folds, ignore_errors=True)
 
 
-def _noted(cell: Cell, error: Exception) -> str:
+def noted(cell: Cell, error: Exception) -> str:
     """What went wrong, in a line; with all that helps to find a bug of ours in the file beside the cell."""
     ours = not isinstance(error, SoundmarkError | OSError)
     text = f"{type(error).__name__}: {error}" if ours else str(error)
@@ -208,8 +252,8 @@ def _alone(cell: Cell, *, wait: bool) -> Iterator[bool]:
     """Take a cell's lock; False if another process has it. The system frees it when its holder dies."""
     import filelock
 
-    place = _inner(cell) / "locks" / f"{cell.path.stem}.lock"
-    ignored = _inner(cell) / ".gitignore"
+    place = inner(cell) / "locks" / f"{cell.path.stem}.lock"
+    ignored = inner(cell) / ".gitignore"
     if not ignored.exists():
         write_text(ignored, "*\n")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +269,8 @@ def _alone(cell: Cell, *, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def _inner(cell: Cell) -> Path:
+def inner(cell: Cell) -> Path:
+    """The folder of what is needed while cells are measured."""
     return cell.path.parent / _INNER
 
 
@@ -279,4 +324,18 @@ def _file_name(recipe: Recipe) -> str:
     return re.sub(r"[^A-Za-z0-9.=+_-]", "-", text) + ".json"
 
 
-__all__ = ["DEFAULTS", "PRESETS", "Cell", "Outcome", "cells", "read", "run", "settings"]
+__all__ = [
+    "DEFAULTS",
+    "PRESETS",
+    "Cell",
+    "Outcome",
+    "Tally",
+    "Tried",
+    "attempt",
+    "cells",
+    "inner",
+    "noted",
+    "read",
+    "run",
+    "settings",
+]

@@ -21,6 +21,7 @@ from soundmark.encoders.vectors import Vectors
 from soundmark.errors import SoundmarkError
 from soundmark.head_graphs import has_graph, head_graph
 from soundmark.learners import Heard
+from soundmark.rows import Rows
 from soundmark.tasks.base import Task
 
 CLIPS = 5  # that the time of an encoder is taken on
@@ -67,7 +68,7 @@ def of_encoder(task: Task, heard: Heard, clips: int = CLIPS) -> dict[str, Any]:
     }
 
 
-def of_head(estimator: Any, vectors: np.ndarray, classes: int, rows: int = ROWS) -> dict[str, Any]:
+def of_head(estimator: Any, vectors: np.ndarray | Rows, classes: int, rows: int = ROWS) -> dict[str, Any]:
     """What it costs to classify a vector, and the head's parameters.
 
     Args:

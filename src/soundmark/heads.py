@@ -33,7 +33,16 @@ from soundmark.estimators import (
     Neighbours,
     ShrunkLDA,
 )
-from soundmark.probe_heads import AUTO, AdamClassifier, ChosenEpochs, Prototypes, chooses_epochs
+from soundmark.probe_heads import (
+    AUTO,
+    AdamClassifier,
+    ChosenEpochs,
+    Prototypes,
+    chooses_epochs,
+    fitted,
+    said_of,
+    streams,
+)
 from soundmark.spec import Spec, lookup, parse_joined, take
 
 SCALE = "scale"  # a setting of every head
@@ -321,3 +330,15 @@ def _number(spec: Spec, key: str, value: Any) -> float:
 def _choice(spec: Spec, given: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
     if given[key] not in known:
         raise SpecError(f"{key}={given[key]} in {str(spec)!r} should be one of: {', '.join(known)}")
+
+
+__all__ = [
+    "HEADS",
+    "build",
+    "calibrated",
+    "fitted",
+    "needs_calibration",
+    "one_thread",
+    "said_of",
+    "streams",
+]

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from soundmark import embeddings, encoders, heads
+from soundmark import embeddings, encoders, heads, parted, partitions
 from soundmark.audio import WindowPolicy
 from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
-from soundmark.errors import SoundmarkError
+from soundmark.errors import AudioError, SoundmarkError
+from soundmark.files import cache_dir, data_digest
+from soundmark.rows import Rows
 from soundmark.spec import candidates
 from soundmark.splits import possible_splits
 from soundmark.tasks.base import Clip, Task
@@ -86,25 +88,43 @@ class Heard:
     Attributes:
         encoder, pooling: what makes them.
         task: the task they are of, once it was encoded.
-        vectors: (clips, dim) float32.
+        vectors: (clips, dim) float32; on disk where they are more than `soundmark.parted.most_bytes`.
         rows: the row of every clip that could be read.
         bad: the clips that could not, and why.
+        folder: of partitions that hold the vectors; without one, clips are encoded where that was not done before.
     """
 
     encoder: Encoder
     pooling: Pooling
     task: Task | None = None
-    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32), repr=False)
+    vectors: np.ndarray | Rows = field(default_factory=lambda: np.empty((0, 0), np.float32), repr=False)
     rows: dict[Clip, int] = field(default_factory=dict, repr=False)
     bad: dict[Clip, str] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
 
     def prepare(self, task: Task, *, strict: bool, progress: bool) -> None:
         """Encode the task, unless it was the last one that was encoded."""
         if self.task is task:
             return
-        known = embeddings.embed(task, self.encoder, self.pooling.text, strict=strict, progress=progress)
+        folder = self.folder
+        if folder is None and 4 * len(task.clips) * self.pooling.output_dim(self.encoder.dim) > parted.most_bytes():
+            folder = self._encoded(task, strict=strict, progress=progress)
+        known = (
+            embeddings.embed(task, self.encoder, self.pooling.text, strict=strict, progress=progress)
+            if folder is None
+            else parted.load(folder, task, self.encoder, self.pooling.text)
+        )
+        if strict and known.bad:
+            raise AudioError(next(iter(known.bad.values())))
         self.vectors, self.bad, self.task = known.vectors, known.bad, task
         self.rows = {clip: row for row, clip in enumerate(known.clips)}
+
+    def _encoded(self, task: Task, *, strict: bool, progress: bool) -> Path:
+        """A folder in the cache with the vectors of a task that has too many of them for the memory."""
+        about = [task.full_name, str(task.root), parted.clips_digest(task.clips), parted.identity(self.encoder)]
+        folder = cache_dir() / "vectors" / data_digest([*about, self.pooling.text])
+        partitions.write(task, self.encoder, self.pooling.text, folder, strict=strict, progress=progress)
+        return folder
 
 
 @dataclass
@@ -162,7 +182,10 @@ class Probe:
 
     def fingerprint(self) -> str:
         """See `Learner.fingerprint`: of the vectors, which change with the recordings and with the encoder."""
-        return hashlib.blake2b(self.heard.vectors.tobytes(), digest_size=16).hexdigest()
+        vectors, digest = self.heard.vectors, hashlib.blake2b(digest_size=16)
+        for block in vectors.blocks() if isinstance(vectors, Rows) else [vectors]:
+            digest.update(block.tobytes())
+        return digest.hexdigest()
 
     def fresh(self) -> Probe:
         """See `Learner.fresh`."""
@@ -179,7 +202,7 @@ class Probe:
 
         Where a class has one group only there may be nothing to hold out; such heads then stay uncalibrated.
         """
-        X, y = self.vectors(task), np.asarray(task.targets())
+        y = np.asarray(task.targets())
         present = np.unique(y)
         if len(present) < 2:
             only = task.classes[present[0]] if len(present) else "none"
@@ -187,12 +210,13 @@ class Probe:
                 f"{task.full_name}: a head needs clips of at least two classes to learn from, got {only}"
             )
         estimator = heads.build(self.head_name, seed)
+        X = self._rows(task) if heads.streams(estimator) else self.vectors(task)
         if heads.needs_calibration(estimator):
             splits = possible_splits(y, [clip.group for clip in task.clips], CALIBRATION_FOLDS, seed)
             estimator = heads.calibrated(estimator, splits)
         with heads.one_thread():
             try:
-                self.estimator = estimator.fit(X, y)
+                self.estimator = heads.fitted(estimator, X, y)
             except ValueError as error:  # such as weights that grew beyond all bounds
                 reason = str(error).strip().partition("\n")[0]
                 raise SoundmarkError(
@@ -203,7 +227,7 @@ class Probe:
     def predict_proba(self, task: Task) -> np.ndarray:
         """See `Learner.predict_proba`. A class that no training clip had gets zero."""
         with heads.one_thread():  # as many threads whatever other folds are doing, so that a rerun gives the same bits
-            said = self.estimator.predict_proba(self.vectors(task))
+            said = heads.said_of(self.estimator, self._rows(task))
         probabilities = np.zeros((len(task.clips), len(task.classes)))
         probabilities[:, self.estimator.classes_] = said
         return probabilities
@@ -211,6 +235,13 @@ class Probe:
     def vectors(self, task: Task) -> np.ndarray:
         """(clips, dim) float32 of a task that was prepared, or of a part of it."""
         return self.heard.vectors[[self.heard.rows[clip] for clip in task.clips]]
+
+    def _rows(self, task: Task) -> np.ndarray | Rows:
+        """`vectors`, left on disk where they lie there and are too many."""
+        known, positions = self.heard.vectors, [self.heard.rows[clip] for clip in task.clips]
+        if isinstance(known, Rows) and 4 * len(positions) * known.shape[1] > parted.most_bytes():
+            return known.subset(positions)
+        return known[positions]
 
 
 def probes(encoder: str, pooling: str, head: str) -> list[Probe]:

@@ -16,8 +16,7 @@ import hashlib
 import io
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -34,16 +33,12 @@ from soundmark.encoders.base import Encoder
 from soundmark.encoders.pooling import Pooling
 from soundmark.errors import AudioError, ResultsError, SoundmarkError
 from soundmark.files import data_digest, write_bytes, write_json
-from soundmark.store import FORMAT
+from soundmark.parted import ABOUT, ASKED, about, clips_digest, errors, identity, part_path
 from soundmark.tasks.base import Clip, Task
 
-ABOUT = "_soundmark.json"  # readers of Parquet folders pass over names that begin so
-PART_CLIPS = 250
-_LAYOUT = 1  # raise it when a partition's rows are written differently
+PART_CLIPS = 256  # full batches: then most encoders give bit for bit what they give of the task as a whole
 _STAMP, _QUESTION = b"soundmark.stamp", b"soundmark.question"
-_NAME = re.compile(r"part-\d{5,}\.parquet")
 _AHEAD = 2  # partitions under way: while the last clips of one are encoded, the next one keeps the other cores busy
-_ASKED = ("task", "encoder", "identity", "pooling", "clips", "digest", "part_clips")
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ def write(
         for made in here(order):
             if strict and made.bad:
                 raise AudioError(next(iter(made.bad.values())))
-            write_bytes(_path(order.folder, made.number), made.content)
+            write_bytes(part_path(order.folder, made.number), made.content)
             bar.update(sizes.pop(made.number))
         if sizes:
             raise SoundmarkError(f"{order.folder}: {len(sizes)} partitions were not made; run again to make them")
@@ -221,11 +216,12 @@ def ordered(
         "what": "vectors of the clips of a task, written by soundmark embed",
         "task": task.full_name,
         "encoder": module.spec,
-        "identity": data_digest([_LAYOUT, FORMAT, embeddings.fingerprint(module)]),
+        "identity": identity(module),
         "pooling": pool.text,
         "dim": pool.output_dim(module.dim),
+        "frame_dim": module.dim,
         "clips": len(clips),
-        "digest": data_digest([[clip.key, clip.labels, clip.group, clip.fold] for clip in clips]),
+        "digest": clips_digest(clips),
         "part_clips": part_clips,
     }
     order = Order(
@@ -246,6 +242,11 @@ def make(order: Order, job: Job, threads: ThreadPoolExecutor) -> Made:
     """Encode one partition. The numbers do not depend on the number of threads."""
     part = replace(order.task, clips=job.clips)
     found, bad = embeddings.outcomes(part, order.encoder, order.pooling, threads, cache=False, progress=False)
+    return packed(order, job, found, bad)
+
+
+def packed(order: Order, job: Job, found: Mapping[Clip, np.ndarray], bad: Mapping[Clip, str]) -> Made:
+    """A partition's file, from the vectors of its clips and the reasons why some have none."""
     dim = int(order.about["dim"])
     flat = np.zeros((len(job.clips), dim), np.float32)
     for row, clip in enumerate(job.clips):
@@ -272,64 +273,6 @@ def make(order: Order, job: Job, threads: ThreadPoolExecutor) -> Made:
     return Made(job.number, content.getvalue(), {clip.key: text for clip, text in bad.items()})
 
 
-# --- Reading ---------------------------------------------------------------------------------------------------------
-
-
-def about(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Whose vectors a folder holds.
-
-    Raises:
-        ResultsError: if it is none of ours.
-    """
-    path = Path(folder) / ABOUT
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not (isinstance(content["dim"], int) and all(key in content for key in _ASKED)):
-            raise TypeError("an entry is missing or of another kind")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ResultsError(
-            f"{folder} holds no vectors of ours ({ABOUT}: {reason}); make some with soundmark embed TASK -o {folder}/"
-        ) from None
-    return dict(content)
-
-
-def parts(folder: str | os.PathLike[str]) -> list[Path]:
-    """The files of a folder's partitions, in order."""
-    return sorted((path for path in Path(folder).iterdir() if _NAME.fullmatch(path.name)), key=_number)
-
-
-def tables(folder: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """One partition after the other.
-
-    Raises:
-        ResultsError: for one that is damaged.
-    """
-    for path in parts(folder):
-        try:
-            yield parquet.read_table(path, columns=columns and list(columns), partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            raise ResultsError(
-                f"{path} cannot be read ({str(error).splitlines()[0]}); delete it and run soundmark embed again"
-            ) from None
-
-
-def errors(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """The clips of a folder that could not be read, by their keys, and why."""
-    found: dict[str, str] = {}
-    for table in tables(folder, ["clip", "error"]):
-        if table["error"].null_count < len(table):
-            rows = zip(table["clip"].to_pylist(), table["error"].to_pylist(), strict=True)
-            found |= {clip: error for clip, error in rows if error is not None}
-    return found
-
-
-def matrix(table: pa.Table, dim: int) -> np.ndarray:
-    """(good clips, dim) float32: the vectors of a partition's clips that could be read."""
-    flat: np.ndarray = table["vector"].combine_chunks().flatten().to_numpy()  # what is null is left out
-    return flat.reshape(-1, dim)
-
-
 # --- What is there ---------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +288,7 @@ def _claim(order: Order) -> None:
     if ABOUT not in there:
         raise ResultsError(f"{place} is not empty and holds no vectors of ours: name a new folder, or empty this one")
     known = about(place)
-    differ = [key for key in _ASKED if known[key] != order.about[key]]
+    differ = [key for key in ASKED if known[key] != order.about[key]]
     if differ:
         told = [key for key in differ if key not in ("digest", "identity")]
         words = {"digest": "its clips", "identity": "the encoder's weights or definition"}
@@ -358,7 +301,7 @@ def _claim(order: Order) -> None:
 
 def _is_there(order: Order, job: Job) -> bool:
     """Whether a partition was made, of the recordings as they are now. A damaged one was not."""
-    path = _path(order.folder, job.number)
+    path = part_path(order.folder, job.number)
     try:
         said = parquet.read_metadata(path)
     except (pa.ArrowException, OSError):
@@ -386,11 +329,3 @@ def _stamp(task: Task, clips: Iterable[Clip]) -> str:
         except OSError:
             said.update(b"none\n")
     return said.hexdigest()
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"part-{number:05d}.parquet"
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("part-"))

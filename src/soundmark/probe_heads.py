@@ -1,6 +1,8 @@
 """Heads that scikit-learn lacks for frozen encoders: small networks trained with Adam, and nearest class means.
 
-Like `soundmark.estimators` they follow scikit-learn's contract, and pass its `check_estimator`.
+Like `soundmark.estimators` they follow scikit-learn's contract, and pass its `check_estimator`. The networks also learn
+from vectors that stay on disk (`soundmark.rows`), a part at a time: the same steps on the same numbers in the same
+order, behind a scaler whose mean and variance are gathered block by block.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from soundmark.rows import Rows
+
 AUTO = "auto"
 MOST_EPOCHS = 100  # tried where the number of epochs is to be chosen
+READ_ROWS = 4096  # of vectors on disk, read and scaled at a time
 APART = 10.0  # nats between a clip at its class's prototype and the other classes, before any calibration
 
 
@@ -63,42 +69,55 @@ class AdamClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.class_weight = class_weight
         self.random_state = random_state
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> AdamClassifier:
-        """Train from the start."""
+    def fit(self, X: np.ndarray | Rows, y: np.ndarray) -> AdamClassifier:
+        """Train from the start. `X` may be `Rows`, of which a few thousand at a time are in memory then."""
         for _ in self._train(X, y):
             pass
         return self
 
-    def stages(self, X: np.ndarray, y: np.ndarray, new: np.ndarray) -> Iterator[np.ndarray]:
+    def stages(self, X: np.ndarray | Rows, y: np.ndarray, new: np.ndarray | Rows) -> Iterator[np.ndarray]:
         """Train, and give the probabilities of `new` (n, dim) after every epoch: (n, classes) each time."""
         for _ in self._train(X, y):
             yield self.predict_proba(new)
 
-    def _train(self, X: np.ndarray, y: np.ndarray) -> Iterator[None]:
-        X, y = validate_data(self, X, y, dtype=np.float32, order="C")
+    def _train(self, X: np.ndarray | Rows, y: np.ndarray) -> Iterator[None]:
+        if isinstance(X, Rows):
+            self.n_features_in_, y = X.shape[1], np.asarray(y)
+        else:
+            X, y = validate_data(self, X, y, dtype=np.float32, order="C")
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         self.n_outputs_ = len(self.classes_)
         if self.n_outputs_ < 2:
             raise ValueError("this classifier needs clips of at least two classes; the data has one class")
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        targets = np.eye(self.n_outputs_, dtype=np.float32)[codes]
+        by_target = np.eye(self.n_outputs_, dtype=np.float32)
         random = check_random_state(self.random_state)
         sizes = [X.shape[1], *self.hidden, self.n_outputs_]
         weights = by_class[codes][:, None].astype(np.float32)
         with _on_one_core():
             network = _Network(sizes, self.rate, random)
-            data = network.placed(X, targets, weights)
+            data = () if isinstance(X, Rows) else network.placed(X, by_target[codes], weights)
+            step = max(1, READ_ROWS // self.batch) * self.batch  # whole batches, so that none differs
             for _ in range(MOST_EPOCHS if self.epochs == AUTO else int(self.epochs)):
-                network.epoch(data, self.batch, random.permutation(len(X)))
+                order = random.permutation(len(X))
+                if isinstance(X, Rows):
+                    for low in range(0, len(order), step):
+                        some = order[low : low + step]
+                        part = network.placed(X[some], by_target[codes[some]], weights[some])
+                        network.epoch(part, self.batch, np.arange(len(some)))
+                else:
+                    network.epoch(data, self.batch, order)
                 self.coefs_, self.intercepts_ = network.weights()
                 if not all(np.isfinite(layer).all() for layer in self.coefs_):
                     raise ValueError("the weights grew beyond all bounds: choose a lower learning rate")
                 yield
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray | Rows) -> np.ndarray:
         """(n, classes), rows summing to one."""
         check_is_fitted(self, "coefs_")
+        if isinstance(X, Rows):
+            return np.concatenate([self.predict_proba(block) for block in X.blocks()])
         said = validate_data(self, X, reset=False, dtype=np.float64)  # a row says the same in any company
         for i, (weights, bias) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
             said = (np.maximum(said, 0.0) if i else said) @ weights + bias
@@ -211,26 +230,27 @@ class ChosenEpochs(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
         self.splits = splits
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> ChosenEpochs:
+    def fit(self, X: np.ndarray | Rows, y: np.ndarray) -> ChosenEpochs:
         """Score every split's test side, choose, refit on all rows."""
-        X, y = np.asarray(X), np.asarray(y)
+        X, y = X if isinstance(X, Rows) else np.asarray(X), np.asarray(y)
         self.classes_ = np.unique(y)
-        losses = [self._losses(X[train], y[train], X[test], y[test]) for train, test in self.splits]
+        losses = [self._losses(_part(X, train), y[train], _part(X, test), y[test]) for train, test in self.splits]
         self.losses_ = np.concatenate(losses, axis=1).mean(axis=1) if losses else np.empty(0)
         self.epochs_ = int(self.losses_.argmin()) + 1 if losses else MOST_EPOCHS
         final = clone(self.estimator)
         final.steps[-1][1].set_params(epochs=self.epochs_)
-        self.estimator_ = final.fit(X, y)
+        self.estimator_ = fitted(final, X, y)
         return self
 
-    def _losses(self, X: np.ndarray, y: np.ndarray, new: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def _losses(self, X: np.ndarray | Rows, y: np.ndarray, new: np.ndarray | Rows, truth: np.ndarray) -> np.ndarray:
         """(epochs, clips) log loss of the clips whose classes this split has seen."""
         pipeline = clone(self.estimator)
-        scaler, head = pipeline[:-1].fit(X), pipeline[-1]
-        known = np.isin(truth, y)
+        X, new = _scaled(pipeline, X, new)
+        head = pipeline[-1]
+        known = np.flatnonzero(np.isin(truth, y))
         column = np.searchsorted(np.unique(y), truth[known])
         rows = np.arange(len(column))
-        said = (stage[rows, column] for stage in head.stages(scaler.transform(X), y, scaler.transform(new[known])))
+        said = (stage[rows, column] for stage in head.stages(X, y, _part(new, known)))
         return -np.log(np.maximum(list(said), np.finfo(np.float64).eps))
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -242,6 +262,54 @@ class ChosenEpochs(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """(n,) most probable class."""
         chosen: np.ndarray = self.estimator_.predict(X)
         return chosen
+
+
+def _part(X: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Rows:
+    return X.subset(positions) if isinstance(X, Rows) else X[positions]
+
+
+def _scaled(pipeline: Pipeline, X: np.ndarray | Rows, *more: Any) -> list[Any]:
+    """`X` and more of its kind, behind all but the last step of a pipeline, which is fitted to `X` first."""
+    scaler = pipeline[:-1]
+    if not isinstance(X, Rows):
+        scaler.fit(X)
+        return [scaler.transform(each) for each in (X, *more)]
+    for _, step in scaler.steps:
+        for block in X.blocks():
+            step.partial_fit(block)
+    return [each.changed(scaler.transform) if scaler.steps else each for each in (X, *more)]
+
+
+def streams(estimator: Any) -> bool:
+    """Whether an unfitted head can learn from vectors that stay on disk: a network, behind a scaler or nothing."""
+    pipeline = estimator.estimator if isinstance(estimator, ChosenEpochs) else estimator
+    if not (isinstance(pipeline, Pipeline) and isinstance(pipeline.steps[-1][1], AdamClassifier)):
+        return False
+    return all(isinstance(step, StandardScaler) for _, step in pipeline.steps[:-1]) and len(pipeline.steps) <= 2
+
+
+def fitted(estimator: Any, X: np.ndarray | Rows, y: np.ndarray) -> Any:
+    """Fit a head to vectors in memory or, where it `streams`, on disk.
+
+    With the same scaler both give the same weights, bit for bit. Gathered block by block, the scaler's mean and
+    variance differ from those of all rows at once in the last digits of float64.
+
+    Returns:
+        The fitted estimator.
+    """
+    if isinstance(X, Rows) and isinstance(estimator, Pipeline):
+        (scaled,) = _scaled(estimator, X)
+        estimator.steps[-1][1].fit(scaled, y)
+        return estimator
+    return estimator.fit(X, y)
+
+
+def said_of(estimator: Any, X: np.ndarray | Rows) -> np.ndarray:
+    """(n, classes) probabilities by any fitted head, of vectors in memory or on disk."""
+    if isinstance(X, Rows):
+        return np.concatenate([estimator.predict_proba(block) for block in X.blocks()])
+    said: np.ndarray = estimator.predict_proba(X)
+    return said
 
 
 def chooses_epochs(estimator: Any) -> bool:

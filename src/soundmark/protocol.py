@@ -76,6 +76,7 @@ def evaluate(
     inner_folds: int = INNER_FOLDS,
     strict: bool = False,
     progress: bool = True,
+    side_by_side: int | None = None,
 ) -> Measured:
     """Measure a learner by the task's protocol.
 
@@ -88,6 +89,7 @@ def evaluate(
         inner_folds: folds of the inner split.
         strict: raise on clips that cannot be read, instead of leaving them out and listing them.
         progress: show bars on a terminal.
+        side_by_side: how many rounds of one-core learners are measured at once; by default one per core.
 
     Raises:
         LeakError: if a group stands on both sides of a round.
@@ -121,8 +123,9 @@ def evaluate(
                     shutil.rmtree(place, ignore_errors=True)
         return known
 
-    side_by_side = (os.cpu_count() or 1) if all(learner.threads == 1 for learner in candidates) else 1
-    results = _each(work, task.rounds, side_by_side, f"{task.full_name}: {describe(candidates[0])}", progress)
+    most = side_by_side or os.cpu_count() or 1
+    at_once = most if all(learner.threads == 1 for learner in candidates) else 1
+    results = _each(work, task.rounds, at_once, f"{task.full_name}: {describe(candidates[0])}", progress)
     if folder is not None:
         with suppress(OSError):  # another process may be at work on another fold
             (folder / "training").rmdir()

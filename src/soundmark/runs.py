@@ -18,7 +18,7 @@ import numpy as np
 
 from soundmark import audio, embeddings, export, protocol, report, results, tasks
 from soundmark.encoders import weights
-from soundmark.errors import ResultsError, SoundmarkError
+from soundmark.errors import ResultsError, SoundmarkError, SpecError
 from soundmark.files import write_json, write_text
 from soundmark.learners import Learner, Probe, describe
 from soundmark.metadata import metadata
@@ -35,7 +35,7 @@ CHECK_CLIPS = 200  # clips on which the model file is held against the learner; 
 
 def run(
     recipe: Recipe, folder: str | os.PathLike[str], *, model: bool = True, compact: bool = False, page: bool = True,
-    progress: bool = True, machine: Machine | None = None, track: Sequence[str] = (),
+    progress: bool = True, machine: Machine | None = None, track: Sequence[str] = (), vectors: Path | None = None,
 ) -> results.Run:  # fmt: skip
     """Measure by the protocol, then fit on everything and write the model file and the report.
 
@@ -48,6 +48,8 @@ def run(
         progress: show bars on a terminal.
         machine: what networks are trained on.
         track: who else is told how their training goes: `mlflow`, `tensorboard`.
+        vectors: a folder that `soundmark embed` has filled with the vectors of this task by this encoder; recordings
+            are then read for the check of the model file only.
 
     Raises:
         ResultsError: if the folder holds another recipe, or another process works on the same fold.
@@ -55,6 +57,11 @@ def run(
     """
     place = Path(folder)
     learners = candidates_of(recipe, machine=machine, track=track)
+    if vectors is not None:
+        for learner in learners:
+            if not isinstance(learner, Probe):
+                raise SpecError("vectors are for an encoder with a head: leave --vectors out, or the network or trials")
+            learner.heard.folder = vectors
     if model:
         for learner in learners:
             export.check_exportable(learner)

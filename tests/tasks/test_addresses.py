@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soundmark import audio, embeddings, partitions, remote, tasks
+from soundmark import audio, embeddings, parted, remote, tasks
 from soundmark.cli import main
 from soundmark.errors import LeakError, TaskError
 from soundmark.tasks import addresses
@@ -209,8 +209,8 @@ def test_partitions_are_written_from_addresses(serve: str, mine: Path, tmp_path:
     assert main(["embed", f"{serve}/mine", "--encoder", ENCODER, "-o", f"{tmp_path}/x/", "--part-clips", "3"]) == 0
     assert main(["embed", str(mine), "--encoder", ENCODER, "-o", f"{tmp_path}/y/", "--part-clips", "3"]) == 0
     there, here = (
-        np.concatenate([partitions.matrix(part, 16) for part in partitions.tables(tmp_path / name)]) for name in "xy"
+        np.concatenate([parted.matrix(part, 16) for part in parted.tables(tmp_path / name)]) for name in "xy"
     )
     np.testing.assert_array_equal(there, here)
     assert len(here) == 7
-    assert list(partitions.errors(tmp_path / "x")) == ["class%20a/0.wav"]
+    assert list(parted.errors(tmp_path / "x")) == ["class%20a/0.wav"]

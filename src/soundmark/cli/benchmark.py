@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundmark.cli.options import add_engine, with_engine
+from soundmark.cli.options import add_engine, on_ray, with_engine
 
 if TYPE_CHECKING:
     from soundmark.benchmark import Cell, Outcome
+    from soundmark.cells import Done
 
 EXAMPLES = """examples:
   soundmark benchmark --tasks esc50 --encoders logmel mfcc --poolings mean mean+std --heads svm forest
@@ -35,7 +37,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument("--preset", metavar="NAME", default="", help="a grid by name; options outdo it")
     options.add_argument("--tasks", nargs="+", default=[], metavar="TASK")
     options.add_argument("--encoders", nargs="+", default=[], metavar="E", help="(default: logmel)")
-    add_engine(options)
+    add_engine(options, places=True)
+    options.add_argument("--workers", type=int, metavar="N", help="processes of Ray (default: one per core)")
     options.add_argument("--poolings", nargs="+", default=[], metavar="P", help="(default: mean+std)")
     options.add_argument("--heads", nargs="+", default=[], metavar="H", help="(default: svm)")
     options.add_argument("--seeds", type=int, metavar="N", help="number of seeds, from 0 (default: 1)")
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if any(cell.path.exists() for cell in grid):
         cells.load([folder, *args.merge])  # that they contradict each other is an error now, not after a night
     failed: list[Outcome] = []
-    for outcome in benchmark.run(grid, known=known):
+    for outcome in _outcomes(grid, known, args):
         if outcome.error:
             failed.append(outcome)
         tqdm.write(_line(outcome), file=sys.stderr if outcome.error else sys.stdout)
@@ -76,6 +79,17 @@ def run(args: argparse.Namespace) -> int:
     for line in _failures(failed, len(grid)):
         print(line, file=sys.stderr)
     return 1 if failed else 0
+
+
+def _outcomes(grid: list[Cell], known: list[Done], args: argparse.Namespace) -> Iterator[Outcome]:
+    from soundmark import benchmark, farm
+    from soundmark.errors import SpecError
+
+    if on_ray(args):
+        return farm.run(grid, known=known, address=args.address or "", workers=args.workers)
+    if args.workers is not None:
+        raise SpecError("--workers are processes of Ray: add --engine ray")
+    return benchmark.run(grid, known=known)
 
 
 def _line(outcome: Outcome) -> str:

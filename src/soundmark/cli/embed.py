@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundmark.cli.options import add_engine, with_engine
+from soundmark.cli.options import add_engine, on_ray, with_engine
 
 if TYPE_CHECKING:
     from soundmark.tasks.base import Task
@@ -26,9 +26,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.add_argument("--pooling", metavar="P", default="mean", help="statistics over time (default: mean)")
     options.add_argument("--frames", action="store_true", help="one row per clip and moment instead of one per clip")
     options.add_argument("-o", "--out", metavar="FILE", required=True, help="x.parquet or x.csv, or a folder: x/")
-    add_engine(options)
-    options.add_argument("--workers", type=int, help="threads (default: one per core)")
-    options.add_argument("--part-clips", type=int, metavar="N", help="clips in a partition of a folder (default: 250)")
+    add_engine(options, places=True)
+    options.add_argument("--workers", type=int, help="threads, or processes of Ray (default: one per core)")
+    options.add_argument("--part-clips", type=int, metavar="N", help="clips in a partition of a folder (default: 256)")
     options.add_argument("--strict", action="store_true", help="stop at a clip that cannot be read")
     options.add_argument("--allow-partial", action="store_true", help="encode what is there of an incomplete data set")
     options.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of embeddings")
@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     folder = _is_folder(args.out)
     if args.part_clips is not None and not folder:
         raise SpecError(f"--part-clips is for folders, and {args.out} is a file: end its name in / for a folder")
+    if on_ray(args) and not folder:
+        raise SpecError(f"--engine ray writes a folder of partitions: end its name in /, as in -o {args.out}/")
     if args.frames and folder:
         raise SpecError(f"--frames writes one table: name a file that ends in .parquet or .csv, not {args.out}")
     task = tasks.load(args.task, allow_partial=args.allow_partial)
@@ -65,13 +67,14 @@ def _is_folder(out: str) -> bool:
 
 
 def _partitions(task: Task, args: argparse.Namespace) -> int:
-    from soundmark import partitions
+    from soundmark import cluster, partitions
 
     written = partitions.write(
         task,
         with_engine(args.encoder, args),
         args.pooling,
         args.out,
+        engine=cluster.engine(args.address or "", args.workers) if on_ray(args) else None,
         workers=args.workers,
         part_clips=partitions.PART_CLIPS if args.part_clips is None else args.part_clips,
         strict=args.strict,

@@ -18,13 +18,26 @@ def model_asked(given: str | None) -> str | None:
     return given or os.environ.get(MODEL_VARIABLE) or None
 
 
-def add_engine(options: argparse.ArgumentParser) -> None:
-    """Declare what computes an encoder."""
+RUNTIMES = ("torch", "onnx", "int8")
+PLACES = ("local", "ray")
+
+
+def add_engine(options: argparse.ArgumentParser, *, places: bool = False) -> None:
+    """Declare what computes an encoder and, with `places`, where."""
     options.add_argument(
         "--precision", choices=("float32", "bf16"), help="of a pretrained network: the setting precision= of its name"
     )
+    runtime = "what runs the encoder: the setting engine= of its name"
+    if not places:
+        options.add_argument("--engine", choices=RUNTIMES, help=runtime)
+        return
     options.add_argument(
-        "--engine", choices=("torch", "onnx", "int8"), help="what runs the encoder: the setting engine= of its name"
+        "--engine", action="append", choices=(*RUNTIMES, *PLACES),
+        help=f"torch, onnx, int8: {runtime}; local, ray: where the work is done (default: local). May be given twice, "
+        "one of each kind",
+    )  # fmt: skip
+    options.add_argument(
+        "--address", metavar="ADDR", help="of a running Ray cluster, such as auto (default: Ray is started here)"
     )
 
 
@@ -32,7 +45,32 @@ def with_engine(encoder: str, args: argparse.Namespace) -> str:
     """The encoder's name with what was asked for."""
     from soundmark.spec import with_settings
 
-    return with_settings(encoder, precision=args.precision, engine=args.engine)
+    return with_settings(encoder, precision=args.precision, engine=_asked(args, RUNTIMES))
+
+
+def on_ray(args: argparse.Namespace) -> bool:
+    """Whether the work is to be done on Ray.
+
+    Raises:
+        SpecError: for an address without it.
+    """
+    from soundmark.errors import SpecError
+
+    place = _asked(args, PLACES)
+    if args.address and place != "ray":
+        raise SpecError("--address is that of a Ray cluster: add --engine ray")
+    return place == "ray"
+
+
+def _asked(args: argparse.Namespace, kind: tuple[str, ...]) -> str | None:
+    """The only engine of a kind that was asked for."""
+    from soundmark.errors import SpecError
+
+    given = [args.engine] if isinstance(args.engine, str) else args.engine or []
+    found = list(dict.fromkeys(name for name in given if name in kind))
+    if len(found) > 1:
+        raise SpecError(f"--engine {' and '.join(found)} exclude each other: give one of {', '.join(kind)}")
+    return found[0] if found else None
 
 
 def add_training(options: argparse.ArgumentParser) -> None:

@@ -38,6 +38,9 @@ def declare(options: argparse.ArgumentParser) -> None:
     add_learner(options)
     options.add_argument("--recipes", action="store_true", help="list the recipes that come with Soundmark, and leave")
     options.add_argument("--strict", action="store_true", default=None, help="stop at a clip that cannot be read")
+    options.add_argument(
+        "--vectors", metavar="DIR", type=Path, help="take the vectors from a folder that `soundmark embed` has filled"
+    )
     options.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/NAME)")
     options.add_argument("--no-model", action="store_true", help="measure only: do not fit on everything")
     options.add_argument(
@@ -72,7 +75,7 @@ def measured(args: argparse.Namespace, recipe: Recipe) -> tuple[Path, Run]:
     folder = Path(args.out) if args.out else Path("runs") / recipe.folder_name
     done = runs.run(
         recipe, folder, model=not args.no_model, compact=args.compact, page=not args.no_report,
-        machine=machine_of(args), track=args.track,
+        machine=machine_of(args), track=args.track, vectors=args.vectors,
     )  # fmt: skip
     return folder, done
 
