@@ -19,10 +19,11 @@ FLOORS = [
     {"remote"},
     {"ahead", "files", "pace", "quiet", "spec"},
     {"rows"},
+    {"files", "pace", "quiet", "spec", "eventrules"},
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
-    {"comparing"},
+    {"comparing", "events"},
     {"recipes", "results", "spool", "hear", "networks", "card"},
     {"embeddings", "report", "recipe", "trained", "viewed"},
     {"parted"},
@@ -88,7 +89,13 @@ def test_results_and_report_do_not_know_learners() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import soundmark; soundmark.load", "import soundmark.cli.classify", "import soundmark.tasks"]
+    "statement",
+    [
+        "import soundmark; soundmark.load",
+        "import soundmark.cli.classify",
+        "import soundmark.tasks",
+        "import soundmark.events",
+    ],
 )
 def test_light_rooms_import_nothing_heavy(statement: str) -> None:
     code = f"import sys\n{statement}\nprint(sorted(set(sys.modules) & set({HEAVY!r})))"

@@ -61,3 +61,7 @@ class ResultsError(SoundmarkError, ValueError):
 
 class MissingExtra(SoundmarkError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""
+
+
+class EventError(SoundmarkError, ValueError):
+    """Settings of events, windows out of order, or a file of events cannot be used."""
