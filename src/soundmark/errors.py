@@ -65,3 +65,7 @@ class MissingExtra(SoundmarkError, ImportError):
 
 class EventError(SoundmarkError, ValueError):
     """Settings of events, windows out of order, or a file of events cannot be used."""
+
+
+class ListenError(SoundmarkError, ValueError):
+    """A live source, or what is to be done on an event, cannot be used."""

@@ -113,8 +113,8 @@ def settings_for(
         found = {label: found.get(label, DEFAULT_THRESHOLD) for label in labels}
     if false_alarms is not None:
         found |= {label: value for label, value in _alarm(classifier, false_alarms).items() if label in found}
-    if threshold is not None and not given:
-        found = dict.fromkeys(found, threshold)  # type: ignore[arg-type]
+    if threshold is not None and not isinstance(threshold, Mapping):
+        found = dict.fromkeys(found, threshold)
     merge = hop if merge_seconds is None else merge_seconds
     return Settings(found | dict(given), window, hop, merge_seconds=merge, **more)
 

@@ -8,25 +8,33 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 
 from soundmark.audio.signatures import Kind
-from soundmark.errors import AudioError
+from soundmark.errors import AudioError, ListenError
 
 PATIENCE = 60.0
 """Seconds without a single block before ffmpeg is given up."""
 
 _BLOCK_VALUES = 1 << 19
+_PIPE_BYTES = 1 << 16
+_GLANCE = 0.1  # seconds between looks at a stream
+_KEPT_BYTES = 4096  # of what ffmpeg complains of on a stream
 
 # Playlists (HLS, concat) are left out, and no network protocol is let in: a file must not make ffmpeg open others.
 _DEMUXERS = (
     "matroska,mov,aac,asf,amr,amrnb,amrwb,ac3,eac3,avi,flv,wav,w64,ogg,aiff,caf,mp3,flac,wv,ape,tta,mpc,mpc8,dsf"
 )
+
+
+# What a stream may be fetched by. No files: a playlist from a stranger's server must not name ours.
+_PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,rtmpt,srt,crypto,mmsh,mmst,ftp"
 
 
 @dataclass
@@ -130,3 +138,123 @@ def _reason(process: subprocess.Popen[bytes], errors: IO[bytes], path: str) -> s
     lines = [re.sub(r"^\[[^]]*\] ?", "", line).strip() for line in text.splitlines()]
     first = next(filter(None, lines), "no reason given").rstrip(".")
     return "it holds no sound" if "matches no streams" in first else first[:200]
+
+
+def connect(
+    address: str, name: str, patience: float, over: threading.Event, stack: ExitStack
+) -> tuple[Decoded, Callable[[], str]]:
+    """Start ffmpeg on a network stream. Blocks come as they arrive, and end when the stream does or falls silent.
+
+    Args:
+        address: with its protocol, `rtsp://...`.
+        name: what to call it in messages.
+        patience: seconds without a byte before the connection is given up.
+        over: ends it when it is set.
+        stack: stops ffmpeg when it closes.
+
+    Returns:
+        The stream, and a function that gives the last thing that ffmpeg complained of.
+
+    Raises:
+        ListenError: if there is no ffmpeg that works.
+        AudioError: if no sound comes.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise ListenError(f"{name} is a network stream, which needs ffmpeg, and there is no ffmpeg on PATH: install it")
+    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", _PROTOCOLS]
+    command += ["-rtsp_transport", "tcp"] if address.startswith("rtsp") else []  # UDP loses sound without a word
+    command += ["-i", address, "-map", "0:a:0", "-c:a", "pcm_f32be", "-flush_packets", "1", "-f", "au", "pipe:1"]
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+    except OSError as error:
+        raise ListenError(f"{name} needs ffmpeg, which does not start ({error}): install it anew") from None
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    said = _Complaints(process, address)
+    watch = _Watch(process, patience, over)
+    stack.callback(watch.stop)
+
+    def reason() -> str:
+        return f"no sound for {patience:g} s" if watch.barked else said.last()
+
+    header = _exactly(process, 24, watch)
+    if len(header) < 24 or header[:4] != b".snd":
+        process.kill()
+        process.wait()
+        raise AudioError(f"{name} gives no sound ({reason()})")
+    offset, _, _, rate, channels = (int.from_bytes(header[i : i + 4], "big") for i in range(4, 24, 4))
+    _exactly(process, offset - 24, watch)
+    return Decoded(rate, max(1, channels), _arriving(process, max(1, channels), watch)), reason
+
+
+def _exactly(process: subprocess.Popen[bytes], size: int, watch: _Watch) -> bytes:
+    """So many bytes, or fewer at the end."""
+    content = b""
+    while len(content) < size and (part := _some(process, size - len(content), watch)):
+        content += part
+    return content
+
+
+def _some(process: subprocess.Popen[bytes], size: int, watch: _Watch) -> bytes:
+    assert process.stdout
+    part = process.stdout.read(size) or b""
+    watch.fed()
+    return part
+
+
+def _arriving(process: subprocess.Popen[bytes], channels: int, watch: _Watch) -> Iterator[np.ndarray]:
+    frame, left = 4 * channels, b""
+    while part := _some(process, _PIPE_BYTES, watch):
+        content = left + part
+        whole = len(content) // frame * frame
+        left = content[whole:]
+        if whole:
+            yield np.frombuffer(content[:whole], ">f4").astype(np.float32).reshape(-1, channels)
+
+
+class _Watch:
+    """Ends a process that has given nothing for a while, or that nobody wants any more."""
+
+    def __init__(self, process: subprocess.Popen[bytes], patience: float, over: threading.Event) -> None:
+        self.barked = False
+        self._process, self._patience, self._over = process, patience, over
+        self._last, self._done = time.monotonic(), threading.Event()
+        threading.Thread(target=self._run, daemon=True, name="soundmark-watch").start()
+
+    def fed(self) -> None:
+        self._last = time.monotonic()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _run(self) -> None:
+        while not self._done.wait(_GLANCE):
+            self.barked = time.monotonic() >= self._last + self._patience
+            if self.barked or self._over.is_set():
+                self._process.kill()
+                return
+
+
+class _Complaints:
+    """What ffmpeg says on its error stream, read as it comes, since a full pipe would stop it; the end is kept."""
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str) -> None:
+        self._kept, self._address, self._pipe = b"", address, process.stderr
+        self._reader = threading.Thread(target=self._run, daemon=True, name="soundmark-ffmpeg")
+        self._reader.start()
+
+    def _run(self) -> None:
+        assert self._pipe
+        with suppress(OSError, ValueError):  # closed meanwhile
+            while part := self._pipe.read(_KEPT_BYTES):
+                self._kept = (self._kept + part)[-_KEPT_BYTES:]
+
+    def last(self) -> str:
+        """The last line of it, without the address, which may hold a password."""
+        self._reader.join(timeout=1.0)
+        text = self._kept.decode("utf-8", "replace").replace(self._address, "the stream")
+        lines = [re.sub(r"^\[[^]]*\] ?", "", line).strip() for line in text.splitlines()]
+        return next(filter(None, reversed(lines)), "the stream ended").rstrip(".")[-200:]

@@ -61,16 +61,45 @@ def resample_blocks(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) 
     if from_rate == to_rate:
         yield from blocks
         return
-    resampler = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
-    taken = given = 0
+    resampler = Resampler(from_rate, to_rate)
     for block in blocks:
-        taken += len(block)
-        part = resampler.resample_chunk(block)
-        given += len(part)
-        yield part
-    if taken:
-        wanted = -(-taken * to_rate // from_rate)
-        yield _exactly(resampler.resample_chunk(_silence_after(from_rate, to_rate), last=True), wanted - given)
+        yield resampler.push(block)
+    if resampler.taken:
+        yield resampler.finish()
+
+
+class Resampler:
+    """`resample`, of a waveform that comes in blocks.
+
+    Args:
+        from_rate: Hz of the blocks.
+        to_rate: Hz to resample to.
+
+    Raises:
+        AudioError: as `resample`.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.from_rate = checked_rate(from_rate, "the waveform")
+        self.to_rate = checked_rate(to_rate, "the waveform asked for")
+        self.taken = self.given = 0
+        same = self.from_rate == self.to_rate
+        self._stream = None if same else soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """What is known after a float32 block (samples,): a little less than it holds, since filters look ahead."""
+        part: np.ndarray = block if self._stream is None else self._stream.resample_chunk(block)
+        self.taken += len(block)
+        self.given += len(part)
+        return part
+
+    def finish(self) -> np.ndarray:
+        """The rest. Nothing can be pushed after it."""
+        if self._stream is None or not self.taken:
+            return np.zeros(0, np.float32)
+        wanted = -(-self.taken * self.to_rate // self.from_rate)
+        rest = self._stream.resample_chunk(_silence_after(self.from_rate, self.to_rate), last=True)
+        return _exactly(rest, wanted - self.given)
 
 
 def fit(

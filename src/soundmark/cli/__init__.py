@@ -29,6 +29,8 @@ VERBS = {
     "similarity": "measure how alike tasks, encoders and classes are",
     "unknown": "measure how well unknown sounds are told from known ones",
     "classify": "recognise sounds with a model file",
+    "events": "find the sounds in long recordings: start, end, label, score",
+    "listen": "hear a microphone, a pipe or a network stream, and tell of sounds",
     "card": "print what a model file says of itself",
 }
 INTERRUPTED = 130
@@ -53,6 +55,8 @@ _EXTRAS = dict.fromkeys(_TRAIN, "train") | {
     "umap": "analysis",
     "ray": "ray",
     "fsspec": "remote",
+    "sounddevice": "listen",
+    "paho": "mqtt",
 }
 
 

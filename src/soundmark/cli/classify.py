@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soundmark.cli.options import MODEL_HELP, model_asked
+from soundmark.cli.options import MODEL_HELP, classifier_asked, count, printable, seconds, share
 
 if TYPE_CHECKING:
     from soundmark.model import Classifier
@@ -43,14 +43,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "sources", nargs="+", metavar="FILE|FOLDER|-", help="recordings; - reads one from standard input"
     )
     options.add_argument("--model", metavar="M", help=MODEL_HELP)
-    options.add_argument("--top", metavar="K", type=_count, default=5, help="labels per recording (default: 5)")
+    options.add_argument("--top", metavar="K", type=count, default=5, help="labels per recording (default: 5)")
     options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
-    options.add_argument("--threshold", metavar="P", type=_share, default=0.0, help="leave out labels scored below")
+    options.add_argument("--threshold", metavar="P", type=share, default=0.0, help="leave out labels scored below")
     options.add_argument(
         "--unknown", action="store_true", help="answer `unknown` first where no label scores as known sounds do"
     )
-    options.add_argument("--window", metavar="S", type=_seconds, help="cut every recording into windows of S seconds")
-    options.add_argument("--hop", metavar="S", type=_seconds, help="seconds between windows (default: end to end)")
+    options.add_argument("--window", metavar="S", type=seconds, help="cut every recording into windows of S seconds")
+    options.add_argument("--hop", metavar="S", type=seconds, help="seconds between windows (default: end to end)")
     options.add_argument("--json", action="store_true", help="print a JSON object per recording and line")
 
 
@@ -58,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     """Carry the verb out."""
     from soundmark.errors import SoundmarkError
 
-    _printable()
-    classifier = _classifier(args)
+    printable()
+    classifier = classifier_asked(args)
     if args.unknown:
         _ = classifier.unknown_below  # a model without a threshold is an error now, not at every recording
-    sources = [name for source in args.sources for name in _recordings(source)]
+    sources = [name for source in args.sources for name in recordings(source)]
     width = min(NAME, max(map(len, sources), default=0))
     failed = 0
     for name in sources:
@@ -83,23 +83,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _classifier(args: argparse.Namespace) -> Classifier:
-    from soundmark.errors import ModelError
-    from soundmark.published import load
-
-    classifier = load(model_asked(args.model))
-    if not args.view:
-        return classifier
-    from soundmark.tasks import load_view
-
-    if classifier.metadata.get("view"):
-        raise ModelError(
-            f"{classifier.name} was trained on the view {classifier.metadata['view']!r} already: leave --view out"
-        )
-    return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", "")).partition("?")[0]))
-
-
-def _recordings(source: str) -> Iterator[str]:
+def recordings(source: str) -> Iterator[str]:
     """The source itself, or every recording beneath a folder, sorted."""
     if source == "-" or not Path(source).is_dir():
         yield source
@@ -171,31 +155,3 @@ def _times(said: dict[str, Any]) -> Iterator[str]:
 
 def _line(labels: list[dict[str, Any]]) -> str:
     return "   ".join(f"{one['label']} {100 * one['score']:.1f} %" for one in labels) or "–"
-
-
-def _printable() -> None:
-    """Names and labels may hold what the terminal cannot show; print an escape then, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("give a whole number from 1 up")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("give a score from 0 to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 600:
-        raise argparse.ArgumentTypeError("give seconds above 0 and up to 600")
-    return value

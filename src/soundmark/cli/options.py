@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from soundmark.events import Settings
+    from soundmark.model import Classifier
     from soundmark.networks.machine import Machine
 
 MODEL_VARIABLE = "SOUNDMARK_MODEL"
@@ -24,6 +28,128 @@ PLACES = ("local", "ray")
 
 def add_engine(options: argparse.ArgumentParser, *, places: bool = False) -> None:
     """Declare what computes an encoder and, with `places`, where."""
+def classifier_asked(args: argparse.Namespace, threads: int | None = None) -> Classifier:
+    """The model that `--model` and `--view` ask for."""
+    from soundmark.errors import ModelError
+    from soundmark.published import load
+
+    classifier = load(model_asked(args.model), threads=threads)
+    if not args.view:
+        return classifier
+    from soundmark.tasks import load_view
+
+    if classifier.metadata.get("view"):
+        raise ModelError(
+            f"{classifier.name} was trained on the view {classifier.metadata['view']!r} already: leave --view out"
+        )
+    return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", "")).partition("?")[0]))
+
+
+def printable() -> None:
+    """Names and labels may hold what the terminal cannot show; print an escape then, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def share(text: str) -> float:
+    """A score or a share, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("give a score from 0 to 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds of a window or hop, for argparse."""
+    value = float(text)
+    if not 0 < value <= 600:
+        raise argparse.ArgumentTypeError("give seconds above 0 and up to 600")
+    return value
+
+
+def period(text: str) -> float:
+    """A length of time that may be nothing, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError("give seconds from 0 up")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give a whole number from 1 up")
+    return value
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    label, _, value = text.rpartition("=")
+    return label, share(value)
+
+
+def add_finding(options: argparse.ArgumentParser) -> None:
+    """Declare a model, and by which rules it finds events."""
+    options.add_argument("--model", metavar="M", help=MODEL_HELP)
+    options.add_argument("--view", metavar="V", help="sum into the classes of a view: a name, or a .toml file of yours")
+    options.add_argument(
+        "--only", action="append", default=[], metavar="L", help="look for this label alone; give it several times"
+    )
+    options.add_argument(
+        "--threshold", action="append", default=[], metavar="P", type=_threshold,
+        help="score from which on a label is there, for all or as label=P (default: the model file's own, or 0.5)",
+    )  # fmt: skip
+    options.add_argument(
+        "--false-alarms", type=share, metavar="R",
+        help="the threshold at this rate of false alarms, which files hold for the class they look for: 0.05 or 0.01",
+    )  # fmt: skip
+    options.add_argument("--window", metavar="S", type=seconds, help="length of windows (default: the model's)")
+    options.add_argument(
+        "--hop",
+        metavar="S",
+        type=seconds,
+        help="seconds between windows (default: the model's, or a fifth of a window)",
+    )
+    options.add_argument(
+        "--smoothing", choices=("median", "exponential"), default="median", help="of scores over windows"
+    )
+    options.add_argument("--over", metavar="N", type=count, default=1, help="windows to smooth over (default: 1, none)")
+    options.add_argument(
+        "--hysteresis", metavar="H", type=share, default=0.75,
+        help="an event goes on down to this share of its threshold (default: 0.75)",
+    )  # fmt: skip
+    options.add_argument("--min", metavar="S", type=period, default=0.0, help="drop shorter events (default: 0)")
+    options.add_argument("--gap", metavar="S", type=period, help="bridge gaps up to this (default: a hop)")
+
+
+def finding_of(args: argparse.Namespace, classifier: Classifier, update_seconds: float = 5.0) -> Settings:
+    """The rules that were asked for."""
+    from soundmark.events import settings_for
+
+    by_label = {label: value for label, value in args.threshold if label}
+    for_all = [value for label, value in args.threshold if not label]
+    found = settings_for(
+        classifier, threshold=for_all[-1] if for_all else None, labels=args.only, false_alarms=args.false_alarms,
+        window_seconds=args.window, hop_seconds=args.hop, merge_seconds=args.gap, smoothing=args.smoothing,
+        smooth_over=args.over, hysteresis=args.hysteresis, min_seconds=args.min, update_seconds=update_seconds,
+    )  # fmt: skip
+    if not by_label:
+        return found
+    return _with(found, classifier, by_label)
+
+
+def _with(found: Settings, classifier: Classifier, by_label: Mapping[str, float]) -> Settings:
+    from dataclasses import replace
+
+    from soundmark.events import settings_for
+
+    settings_for(classifier, threshold=by_label)  # says so where a label is none
+    return replace(found, thresholds={**found.thresholds, **by_label})
+
+
+def add_engine(options: argparse.ArgumentParser) -> None:
+    """Declare what computes an encoder."""
     options.add_argument(
         "--precision", choices=("float32", "bf16"), help="of a pretrained network: the setting precision= of its name"
     )
