@@ -24,7 +24,7 @@ FLOORS = [
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
     {"comparing", "events"},
-    {"alerts", "eventfiles", "sources"},
+    {"alerts", "eventfiles", "soundevents", "sources"},
     {"channels", "listen"},
     {"recipes", "results", "spool", "hear", "networks", "card"},
     {"embeddings", "report", "recipe", "trained", "viewed"},

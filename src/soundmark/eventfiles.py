@@ -111,7 +111,7 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> list[Found]
     for number, fields in _rows(kind, text):
         try:
             rows.append(_found(kind, fields))
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
             raise EventError(f"line {number} of {path} is no event as {kind} writes them: mend it") from None
     return rows
 
