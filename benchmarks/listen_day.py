@@ -121,7 +121,21 @@ def main() -> None:
     result = {
         "title": "A day of sound through one listener",
         "command": " ".join(["python", "benchmarks/listen_day.py", *sys.argv[1:]]),
-        "what": "synthesised sound of 44.1 kHz through backlog, resampling, windows, model, detector and alerts",
+        "columns": ["sound", "windows", "time taken", "times real time", "memory, settled", "growth"],
+        "rows": [
+            [
+                f"{heard / 3600:.2f} h",
+                f"{windows:,}",
+                f"{wall / 60:.1f} min",
+                f"{heard / wall:.0f}",
+                f"{min(settled):.1f} to {max(settled):.1f} MiB",
+                "unknown" if slope is None else f"{slope:+.3f} MiB/h",
+            ]
+        ],
+        "notes": [
+            "Synthesised sound of 44.1 kHz through backlog, resampling, windows, model, detector and alerts; the model "
+            f"has one thread, on {processor()}. Memory counts as settled after a tenth of the day."
+        ],
         "model": model.name,
         "view": args.view or "",
         "window_seconds": settings.window_seconds,

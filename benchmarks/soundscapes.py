@@ -308,6 +308,7 @@ def main() -> None:
         else None,
         "environment": environment(),
     }
+    result |= _table(result)
     write_json(args.out, result)
     for name, by_level in result["questions"].items():
         for level, said in by_level.items():
@@ -317,6 +318,35 @@ def main() -> None:
                 f"(95 %: {said['alerts']['delay_p95']} s)"
             )
     print(f"safe clips: {result['safe']}")
+
+
+def _table(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as rows, for the documentation."""
+    rows = [
+        [
+            name,
+            level,
+            *("–" if said[key]["f1"] is None else f"{said[key]['f1']:.1%}" for key in ("segments", "events", "starts")),
+            "–" if said["alerts"]["alerted"] is None else f"{said['alerts']['alerted']:.1%}",
+            *(
+                "–" if said["alerts"][key] is None else f"{said['alerts'][key]:.1f} s"
+                for key in ("delay_median", "delay_p95")
+            ),
+        ]
+        for name, by_level in result["questions"].items()
+        for level, said in by_level.items()
+    ]
+    notes = [
+        f"F1 after sed_eval's definitions. Folds {', '.join(result['folds'])}; delays from the start of a sound to its "
+        "alert."
+    ]
+    if result["safe"]:
+        notes.append(
+            f"On {result['safe']['hours']:.2f} h of safe clips one after the other: "
+            f"{result['safe']['false_alarms_per_hour']:.1f} false alarms per hour."
+        )
+    columns = ["question", "over background", "F1, segments of 1 s", "F1, events within 200 ms", "F1, starts alone"]
+    return {"columns": [*columns, "alerted", "delay, median", "delay, 95 %"], "rows": rows, "notes": notes}
 
 
 def _material(

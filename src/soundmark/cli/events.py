@@ -88,10 +88,16 @@ def _events(classifier: Classifier, name: str, settings: Settings) -> Iterator[E
     source: Any = sys.stdin.buffer if name == "-" else name
     with _bar(name) as bar:
         timeline = classifier.windows(source, settings.window_seconds, settings.hop_seconds)
-        heard = ((start, end, row, bar.update(round(end - bar.n, 3)))[:3] for start, end, row in timeline)
-        for change in events.changes(heard, classifier.labels, settings):
+        for change in events.changes(_watched(timeline, bar), classifier.labels, settings):
             if change.kind == "end":
                 yield change.event
+
+
+def _watched(timeline: Iterator[Any], bar: Any) -> Iterator[Any]:
+    """The windows, with the bar moved on to the end of each."""
+    for start, end, row in timeline:
+        bar.update(round(end - bar.n, 3))
+        yield start, end, row
 
 
 def _bar(name: str) -> Any:
