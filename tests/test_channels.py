@@ -39,7 +39,7 @@ open(sys.argv[1], "w").write(json.dumps(said))
 
 def python(tmp_path: Path, text: str, *words: str) -> Command:
     (tmp_path / "script.py").write_text(text, encoding="utf-8")
-    return Command([sys.executable, str(tmp_path / "script.py"), *words])
+    return Command([sys.executable, str(tmp_path / "script.py"), *words], timeout=600)
 
 
 def test_a_command_gets_words_input_and_environment_and_no_shell(tmp_path: Path, never: threading.Event) -> None:

@@ -28,6 +28,7 @@ from soundmark.errors import ListenError
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts
 FIELDS = ("kind", "id", "label", "score", "start", "end", "time", "at", "source", "model")
+_GLANCE = 0.2  # seconds between looks at a command
 _AGAIN = {408, 425, 429}  # refusals that may be different in a moment, beside those from 500 up
 
 
@@ -91,13 +92,14 @@ class Command:
         if code:
             raise ListenError(f"{self.name} failed (exit code {code})")
 
-    def _finish(self, process: subprocess.Popen[bytes], content: bytes, over: threading.Event) -> int:
+    def _finish(self, process: subprocess.Popen[bytes], content: bytes | None, over: threading.Event) -> int:
         until, given = time.monotonic() + self.timeout, content
         while True:
             try:
-                process.communicate(given, timeout=0.2)
+                process.communicate(given, timeout=_GLANCE)
                 return process.returncode
             except subprocess.TimeoutExpired:
+                given = None  # it is on its way, and may not be given twice
                 if time.monotonic() >= until or over.is_set():
                     _end(process)
                     raise ListenError(f"{self.name} was ended: it had not finished after {self.timeout:g} s") from None
