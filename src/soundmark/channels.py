@@ -88,7 +88,11 @@ class Command:
             reason = getattr(error, "strerror", None) or error
             raise ListenError(f"{self.name} cannot be run ({reason}): check its path") from None
         with process:
-            code = self._finish(process, json.dumps(message).encode() + b"\n", over)
+            try:
+                code = self._finish(process, json.dumps(message).encode() + b"\n", over)
+            except BaseException:  # leaving the block waits for its end
+                _end(process)
+                raise
         if code:
             raise ListenError(f"{self.name} failed (exit code {code})")
 
@@ -101,7 +105,6 @@ class Command:
             except subprocess.TimeoutExpired:
                 given = None  # it is on its way, and may not be given twice
                 if time.monotonic() >= until or over.is_set():
-                    _end(process)
                     raise ListenError(f"{self.name} was ended: it had not finished after {self.timeout:g} s") from None
 
     def close(self) -> None:
