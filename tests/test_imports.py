@@ -38,6 +38,7 @@ FLOORS = [
     {"runs", "benchmark", "fewshot", "study", "unknown"},
     {"farm"},
     {"analysis"},
+    {"analysis", "serve"},
     {"cli"},
 ]
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")
@@ -90,6 +91,10 @@ def test_results_and_report_do_not_know_learners() -> None:
     assert not rooms()["report"] & {"learners", "protocol", "encoders", "heads", "embeddings"}
 
 
+def test_the_service_needs_only_what_recognition_needs() -> None:
+    assert rooms()["serve"] <= {"errors", "audio", "model", "events"}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -98,6 +103,7 @@ def test_results_and_report_do_not_know_learners() -> None:
         "import soundmark.tasks",
         "import soundmark.events, soundmark.eventfiles, soundmark.cli.events",
         "import soundmark.listen, soundmark.sources, soundmark.alerts, soundmark.channels, soundmark.cli.listen",
+        "import soundmark.serve.app, soundmark.serve.server, soundmark.cli.serve, soundmark.serve.decoder",
     ],
 )
 def test_light_rooms_import_nothing_heavy(statement: str) -> None:

@@ -236,6 +236,21 @@ class Classifier:
             AudioError: if the recording cannot be read, or a window or hop is not above 0.
             ModelError: if the graph fails on it.
         """
+        return self._batched(self.cut(source, window_seconds, hop_seconds))
+
+    def cut(
+        self, source: Source, window_seconds: float | None = None, hop_seconds: float | None = None
+    ) -> Iterator[Window]:
+        """The windows that `windows` hears, as they are cut: the last or only one is not filled yet.
+
+        Args:
+            source: as for a call.
+            window_seconds: as for `windows`.
+            hop_seconds: as for `windows`.
+
+        Raises:
+            AudioError: as `windows`.
+        """
         for value in (window_seconds, hop_seconds):
             if value is not None and not 0 < value <= WHOLE_SECONDS:
                 raise AudioError(f"windows and hops are above 0 and up to {WHOLE_SECONDS:g} s, not {value}")
@@ -245,10 +260,8 @@ class Classifier:
         whole = length or min(max(WHOLE_FACTOR * longest, self.policy.min_seconds), WHOLE_SECONDS)
         whole = samples_of(whole, self.sample_rate) / self.sample_rate  # chunks meet end to end, to the sample
         chunks = audio.windows(source, self.sample_rate, whole)
-        cut = _cut(
-            chunks, self.sample_rate, whole, length or min(max(median, self.policy.min_seconds), WHOLE_SECONDS), hop
-        )
-        return self._batched(cut)
+        length = length or min(max(median, self.policy.min_seconds), WHOLE_SECONDS)
+        return _cut(chunks, self.sample_rate, length, hop)
 
     def _batched(self, windows: Iterable[Window]) -> Iterator[tuple[float, float, np.ndarray]]:
         held: list[Window] = []
@@ -351,7 +364,7 @@ class Classifier:
         return replace(self, facts=facts, columns=columns)
 
 
-def _cut(chunks: Iterator[Window], rate: int, whole: float, length: float, hop: float) -> Iterator[Window]:
+def _cut(chunks: Iterator[Window], rate: int, length: float, hop: float) -> Iterator[Window]:
     """Windows of `length` seconds from consecutive chunks of a recording; the recording itself if it is one chunk.
 
     The last window ends where the recording ends, since a remainder of a moment would say nothing and count as much as

@@ -31,6 +31,7 @@ VERBS = {
     "classify": "recognise sounds with a model file",
     "events": "find the sounds in long recordings: start, end, label, score",
     "listen": "hear a microphone, a pipe or a network stream, and tell of sounds",
+    "serve": "serve models over HTTP and WebSocket, with a page",
     "card": "print what a model file says of itself",
 }
 INTERRUPTED = 130
@@ -57,6 +58,11 @@ _EXTRAS = dict.fromkeys(_TRAIN, "train") | {
     "fsspec": "remote",
     "sounddevice": "listen",
     "paho": "mqtt",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "httptools": "serve",
+    "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 
 
