@@ -92,7 +92,7 @@ def test_results_and_report_do_not_know_learners() -> None:
 
 
 def test_the_service_needs_only_what_recognition_needs() -> None:
-    assert rooms()["serve"] <= {"errors", "audio", "model", "events"}
+    assert rooms()["serve"] <= {"errors", "audio", "model", "events", "eventrules"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from soundmark.events import Event as Found
+from soundmark.events import find
+from soundmark.serve.hearing import Hearing
 from soundmark.serve.models import Alarm, Served
 from soundmark.serve.problems import CODES
 from soundmark.serve.work import Heard
@@ -78,6 +81,30 @@ class Classified(BaseModel):
     recording: Recording
     labels: list[Label] = Field(description="of the whole recording, best first")
     windows: list[Window] = Field(description="over time; a short recording is one window")
+    alarm: Said | None = None
+
+
+class Event(BaseModel):
+    """A sound, from when to when."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"start": 1.5, "end": 4.0, "label": "siren", "score": 0.93, "alarm": False}}
+    )
+    start: float = Field(ge=0, description="seconds")
+    end: float = Field(ge=0, description="seconds")
+    label: str
+    score: float = Field(ge=0, le=1, description="the highest of its windows")
+    alarm: bool = Field(description="whether it is the class looked for, such as danger")
+
+
+class Happened(BaseModel):
+    """The events of a recording, and what they were found in."""
+
+    model: str
+    recording: Recording
+    events: list[Event] = Field(description="by start, end and label")
+    labels: list[Label] = Field(description="of the whole recording, best first")
+    windows: list[Window]
     alarm: Said | None = None
 
 
@@ -169,6 +196,30 @@ def classified(model: Served, heard: Heard, top_k: int, unknown: bool) -> dict[s
         "labels": labels(model, whole, top_k, below),
         "windows": windows,
         "alarm": alarm(model.alarm, scores),
+    }
+
+
+def event(found: Found, is_alarm: bool) -> dict[str, Any]:
+    """An event."""
+    return {
+        "start": round(found.start, DIGITS),
+        "end": round(found.end, DIGITS),
+        "label": found.label,
+        "score": round(min(1.0, found.score), DIGITS),
+        "alarm": is_alarm,
+    }
+
+
+def happened(model: Served, heard: Heard, hearing: Hearing, top_k: int) -> dict[str, Any]:
+    """The answer to `/v1/events`.
+
+    Raises:
+        EventError: if the windows do not follow each other, which they do.
+    """
+    timeline = zip(heard.starts, heard.ends, hearing.extended(heard.rows), strict=True)
+    found = find(timeline, hearing.labels, hearing.settings)
+    return classified(model, heard, top_k, False) | {
+        "events": [event(each, hearing.is_alarm(each.label)) for each in found]
     }
 
 

@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from soundmark import __version__
 from soundmark.errors import ModelError
 from soundmark.serve import answers, bodies
 from soundmark.serve.guard import Guard
+from soundmark.serve.hearing import Hearing
 from soundmark.serve.meters import CONTENT_TYPE
 from soundmark.serve.models import Served, by_name, described
 from soundmark.serve.problems import Problem
 from soundmark.serve.server import told_to_stop
 from soundmark.serve.settings import Settings
+from soundmark.serve.streams import stream
 from soundmark.serve.work import Service
 
 ABOUT = """Recognises sounds. Send a recording (WAV, FLAC, Ogg, MP3, and with ffmpeg WebM, M4A and more) as the body of
@@ -42,7 +45,13 @@ WindowSeconds = Annotated[
 HopSeconds = Annotated[
     float | None, Query(ge=0.01, le=600, description="seconds between windows; end to end where none is given")
 ]
+Threshold = Annotated[
+    float | None, Query(gt=0, le=1, description="score from which on a label is there; the model's where none is given")
+]
+MinSeconds = Annotated[float, Query(ge=0, le=3600, description="shorter events are dropped")]
 TopK = Annotated[int, Query(ge=1, le=100, description="labels per answer and window")]
+
+FEED_SECONDS = 15.0  # between signs of life on a silent feed
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -110,6 +119,12 @@ def create_app(models: Sequence[Served], settings: Settings | None = None) -> Fa
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
+    guard = Guard(app, service, paths)
+
+    @app.websocket("/v1/stream")
+    async def streaming(socket: WebSocket) -> None:
+        await stream(socket, service, guard)
+
     app.add_middleware(Guard, service=service, paths=paths)  # type: ignore[arg-type]
     return app
 
@@ -134,6 +149,32 @@ def _recognition(app: FastAPI, service: Service) -> None:
         said = answers.classified(chosen, heard, top_k, unknown)
         return JSONResponse(said["labels"] if plain else said)
 
+    @app.post("/v1/events", response_model=answers.Happened, responses=ERRORS, openapi_extra=BODY, tags=["recognise"])
+    async def events(
+        request: Request, model: ModelName = None, top_k: TopK = 5, window: WindowSeconds = None,
+        hop: HopSeconds = None, threshold: Threshold = None, min_seconds: MinSeconds = 0.0,
+        label: Annotated[list[str] | None, Query(description="look for this; may be repeated", max_length=1000)] = None,
+    ) -> Response:  # fmt: skip
+        """The sound events of a recording: what began and ended when, by the model's thresholds, and its windows.
+
+        The class looked for, such as danger, is among them with `alarm` true.
+        """
+        chosen = service.model(model)
+        hearing = Hearing(chosen, threshold, label or (), window, hop, min_seconds)
+        content, rules = await bodies.recording(request, service.settings), hearing.settings
+        heard = await service.listen(content, chosen, rules.window_seconds, rules.hop_seconds)
+        return JSONResponse(answers.happened(chosen, heard, hearing, top_k))
+
+    @app.get(
+        "/v1/feed",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}, "description": "Never ends"}, 503: ERRORS[503], **_FEW},
+        tags=["recognise"],
+    )
+    async def feed() -> Response:
+        """Windows and events of all streams that are published, as server-sent events, from now on."""
+        return StreamingResponse(_lines(service.feed.follow(FEED_SECONDS)), media_type="text/event-stream")
+
     @app.post("/v1/embed", response_model=answers.Embedded, responses=ERRORS, openapi_extra=BODY, tags=["recognise"])
     async def embed(
         request: Request, model: ModelName = None, window: WindowSeconds = None, hop: HopSeconds = None
@@ -148,6 +189,13 @@ def _recognition(app: FastAPI, service: Service) -> None:
     async def models() -> Response:
         """The models: what each hears, how good it is, and under which licence."""
         return JSONResponse({"models": [described(model) for model in service.models.values()]})
+
+
+async def _lines(messages: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[str]:
+    """As server-sent events; a comment now and then shows whether the reader is still there."""
+    yield ": what streams publish follows\n\n"
+    async for message in messages:
+        yield ":\n\n" if message is None else f"event: {message['type']}\ndata: {json.dumps(message)}\n\n"
 
 
 def _upkeep(app: FastAPI, service: Service) -> None:
