@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from soundmark import __version__
 from soundmark.errors import ModelError
 from soundmark.serve import answers, bodies
+from soundmark.serve.assets import add_page
 from soundmark.serve.guard import Guard
 from soundmark.serve.hearing import Hearing
 from soundmark.serve.meters import CONTENT_TYPE
@@ -116,6 +117,7 @@ def create_app(models: Sequence[Served], settings: Settings | None = None) -> Fa
     app.state.service = service
     _recognition(app, service)
     _upkeep(app, service)
+    add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
@@ -125,7 +127,7 @@ def create_app(models: Sequence[Served], settings: Settings | None = None) -> Fa
     async def streaming(socket: WebSocket) -> None:
         await stream(socket, service, guard)
 
-    app.add_middleware(Guard, service=service, paths=paths)  # type: ignore[arg-type]
+    app.add_middleware(Guard, service=service, paths=paths)
     return app
 
 

@@ -94,7 +94,7 @@ def _file_of(content: bytes, boundary: bytes) -> bytes:
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         parser.write(content)
-        parser.finalize()
+        parser.finalize()  # type: ignore[no-untyped-call]
     except MultipartParseError:
         raise Problem(400, "bad_request", "the form is damaged or cut short: send it again") from None
     if not reader.ended:

@@ -73,7 +73,7 @@ def main() -> None:
             write(target, pack({"code": "decoder", "message": f"{NAME} needs too much memory to be decoded"}))
             return  # what is left in memory now is unknown: a new process takes over
         else:
-            write(target, pack(said, memoryview(waveform).cast("B")))
+            write(target, pack(said, waveform.data.cast("B")))
             del waveform
 
 

@@ -36,8 +36,8 @@ class Alarm:
 
     def score(self, probabilities: np.ndarray) -> np.ndarray:
         """(windows,) scores of (windows, labels) probabilities."""
-        total: np.ndarray = probabilities @ self.weights
-        return np.minimum(total, 1.0)
+        scores: np.ndarray = np.minimum(probabilities @ self.weights, 1.0)
+        return scores
 
 
 @dataclass(frozen=True)

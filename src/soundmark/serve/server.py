@@ -68,7 +68,7 @@ def run(app: Any, listening: socket.socket, workers: int = 1) -> None:
         workers: server processes.
     """
     config = uvicorn.Config(
-        app, factory=workers > 1, workers=workers, http="soundmark.serve.protocol:Patient",  # type: ignore[arg-type]
+        app, factory=workers > 1, workers=workers, http="soundmark.serve.protocol:Patient",
         log_level="error", access_log=False, server_header=False, proxy_headers=False, backlog=BACKLOG,
         limit_concurrency=CONNECTIONS, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=GRACE_SECONDS,
         ws_max_size=STREAM_BYTES, ws_max_queue=8,
@@ -107,11 +107,11 @@ def told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
         kept[number](number, frame)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
+        for which in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(which)
             if callable(handler):
-                kept[number] = handler
-                signal.signal(number, handle)
+                kept[which] = handler
+                signal.signal(which, handle)
     try:
         yield
     finally:
