@@ -21,7 +21,7 @@ from tones import wav
 
 @pytest.fixture
 def client(loud: Served, small: Callable[..., Settings]) -> Iterator[TestClient]:
-    with TestClient(create_app([loud], small(max_seconds=10, max_bytes=400_000))) as ready:
+    with TestClient(create_app([loud], small(max_seconds=10, max_bytes=400_000, max_windows=500))) as ready:
         yield ready
 
 

@@ -92,17 +92,16 @@ def _file_of(content: bytes, boundary: bytes) -> bytes:
     """The part called `file`, or else the first that has a file's name."""
     reader = _Form()
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(content)
         parser.finalize()  # type: ignore[no-untyped-call]
     except MultipartParseError:
         raise Problem(400, "bad_request", "the form is damaged or cut short: send it again") from None
     if not reader.ended:
         raise Problem(400, "bad_request", "the form is cut short: send it again")
-    for wanted in (lambda part: part.name == FIELD, lambda part: part.is_file):
-        for part in reader.parts:
-            if wanted(part):
-                return bytes(part.content)
+    files = [part for part in reader.parts if part.name == FIELD] or [part for part in reader.parts if part.is_file]
+    if files:
+        return bytes(files[0].content)
     raise Problem(400, "bad_request", "the form holds no file: send the recording as `file`")
 
 

@@ -65,7 +65,8 @@ class Decoders:
         self.lost = {"died": 0, "late": 0}
         self._idle: asyncio.Queue[_Process] = asyncio.Queue()
         self._all: set[_Process] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._adding: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -89,9 +90,9 @@ class Decoders:
     async def close(self) -> None:
         """End them all."""
         self._closed = True
-        for task in list(self._tasks):
+        for task in list(self._adding):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._adding, *self._ending, return_exceptions=True)
         await asyncio.gather(*(each.end() for each in list(self._all)))
         self._all.clear()
 
@@ -151,13 +152,17 @@ class Decoders:
 
     def _replace(self, process: _Process) -> None:
         self._all.discard(process)
-        task = asyncio.get_running_loop().create_task(self._replaced(process))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        loop = asyncio.get_running_loop()
+        ending = loop.create_task(process.end())  # this one is never given up, or the process would live on
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        if not self._closed:
+            adding = loop.create_task(self._another())
+            self._adding.add(adding)
+            adding.add_done_callback(self._adding.discard)
 
-    async def _replaced(self, process: _Process) -> None:
-        await process.end()
-        while not self._closed:
+    async def _another(self) -> None:
+        while True:
             try:
                 await self._add()
             except (Lost, OSError):
@@ -218,13 +223,11 @@ class _Process:
                 os.killpg(self.process.pid, signal.SIGKILL)  # its session is its own
             else:
                 self.process.kill()
-        self.input.close()
-        with contextlib.suppress(OSError):
-            await self.input.wait_closed()
         await self.process.wait()
-        with contextlib.suppress(OSError, EOFError, ValueError):
-            while await self.output.read(1 << 16):  # to its end, so that the pipe is closed
-                pass
+        transport = getattr(self.process, "_transport", None)
+        if transport is not None:  # pipes are closed with it, and with nothing that is public
+            transport.close()
+        await asyncio.sleep(0)  # in which they are
 
 
 def _environment() -> dict[str, str]:
