@@ -90,12 +90,10 @@ def soundmark(*options: str) -> list[str]:
 
 def request(
     content: bytes, path: str = "/v1/classify", kind: str = "application/octet-stream", more: str = ""
-) -> bytes:
+) -> bytes:  # fmt: skip
     """A whole request, as bytes."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n{more}"
-    )
-    return head.encode() + b"\r\n" + content
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n{more}\r\n".encode() + content
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

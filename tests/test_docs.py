@@ -38,8 +38,8 @@ INNER |= {
     "head_graphs",
     "report",
 }
-INNER |= {f"serve.{name}" for name in ("answers", "assets", "batches", "bodies", "decoder", "decoders", "feed", "guard")}
-INNER |= {f"serve.{name}" for name in ("hearing", "meters", "protocol", "server", "streams", "work")}
+INNER |= {f"serve.{name}" for name in ("answers", "assets", "batches", "bodies", "decoder", "decoders", "feed")}
+INNER |= {f"serve.{name}" for name in ("guard", "hearing", "meters", "protocol", "server", "streams", "work")}
 
 
 def name_of(page: Path) -> str:
