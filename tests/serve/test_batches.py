@@ -25,9 +25,11 @@ class Held:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.begun = threading.Event()
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.begun.set()
         self.go.wait(60)
         self.shapes.append(batch.shape)
         if (batch < 0).any():
@@ -47,11 +49,15 @@ def run(settings: Settings, work: Callable[[Batches], Any]) -> Any:
     return asyncio.run(inner())
 
 
+async def begun(graph: Held) -> None:
+    while not graph.begun.is_set():
+        await asyncio.sleep(0.001)
+
+
 async def asked(batches: Batches, graph: Held, *waiting: np.ndarray) -> list[Any]:
     """Answers to waveforms that wait while the graph is held up by another."""
     first = asyncio.create_task(batches.ask("a", graph, rows(0)))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await begun(graph)
     tasks = [asyncio.create_task(batches.ask("a", graph, each)) for each in waiting]
     while batches.waiting < sum(map(len, waiting)):
         await asyncio.sleep(0.001)
@@ -96,6 +102,7 @@ def test_a_full_queue_lets_nobody_begin(small: Callable[..., Settings]) -> None:
     async def work(batches: Batches) -> Any:
         first = asyncio.create_task(batches.ask("a", graph, rows(0)))
         batches.admit()
+        await begun(graph)
         tasks = [first, *(asyncio.create_task(batches.ask("a", graph, rows(1))) for _ in range(3))]
         while batches.waiting < 2:
             await asyncio.sleep(0.001)

@@ -110,11 +110,12 @@ export function tracks(canvas, windows, labels, from, to) {
     context.lineWidth = 2.5 * scale;
     context.setLineDash(DASHES[place % DASHES.length].map((part) => part * scale));
     context.beginPath();
-    const steps = windows.length === 1 ? [windows[0], windows[0]] : windows;
-    steps.forEach((each, i) => {
-      const middle = (each.start + each.end) / 2;
-      const time = steps.length === 2 && steps[0] === steps[1] ? [each.start, each.end][i] : middle;
-      context[i ? "lineTo" : "moveTo"](x(time), y(each.scores.get(label) || 0));
+    windows.forEach((each, i) => {
+      const height = y(each.scores.get(label) || 0);
+      // A window speaks for the time around its middle; the first from its start, the last to its end.
+      if (!i) context.moveTo(x(each.start), height);
+      context.lineTo(x((each.start + each.end) / 2), height);
+      if (i === windows.length - 1) context.lineTo(x(each.end), height);
     });
     context.stroke();
   });
