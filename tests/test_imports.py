@@ -17,9 +17,8 @@ PACKAGE = Path(soundmark.__file__).parent
 FLOORS = [
     {"errors"},
     {"remote"},
-    {"ahead", "files", "pace", "quiet", "spec"},
+    {"ahead", "files", "pace", "quiet", "spec", "eventrules"},
     {"rows"},
-    {"files", "pace", "quiet", "spec", "eventrules"},
     {"audio", "intervals", "environment", "download"},
     {"calibration", "detection", "splits", "store", "frontends", "modelfile", "estimators", "probe_heads", "trials"},
     {"metrics", "tasks", "encoders", "model", "heads", "head_graphs"},
@@ -37,7 +36,6 @@ FLOORS = [
     {"published", "bench"},
     {"runs", "benchmark", "fewshot", "study", "unknown"},
     {"farm"},
-    {"analysis"},
     {"analysis", "serve"},
     {"cli"},
 ]

@@ -245,10 +245,10 @@ class Mqtt:
         self.topic = unquote(parts.path[1:]) if good else ""
         if not self.topic or set(self.topic) & {"#", "+", "\0"}:
             raise ListenError("the MQTT address is none: give one such as mqtt://broker.example.org/home/sounds")
-        from paho.mqtt import client
+        from paho.mqtt import client, enums
 
         self._ok = client.MQTT_ERR_SUCCESS
-        self._client: Any = client.Client(client.CallbackAPIVersion.VERSION2)
+        self._client: Any = client.Client(enums.CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(1)
         if parts.username is not None:
             self._client.username_pw_set(unquote(parts.username), self.password or unquote(parts.password or ""))

@@ -69,5 +69,7 @@ class EventError(SoundmarkError, ValueError):
 
 class ListenError(SoundmarkError, ValueError):
     """A live source, or what is to be done on an event, cannot be used."""
+
+
 class ServeError(SoundmarkError, OSError):
     """A service cannot be started: nothing can listen under the address asked for."""

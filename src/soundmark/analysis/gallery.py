@@ -26,6 +26,7 @@ from soundmark.encoders.base import Encoder
 from soundmark.encoders.spectral import COMMON
 from soundmark.errors import AudioError, SpecError, TaskError
 from soundmark.frontends import POWER_FLOOR, bin_frequencies
+from soundmark.remote import Url
 from soundmark.spec import with_settings
 from soundmark.tasks.base import Clip, Task
 
@@ -168,7 +169,7 @@ def listen(source: Task | str, clip: str = "", seconds: float = 1.0, rate: int =
     raise TaskError(f"no clip of {source.full_name} can be read; the first says: {error}")
 
 
-def _heard(name: str, path: Path, clip: Clip, seconds: float, rate: int) -> Heard:
+def _heard(name: str, path: Path | Url, clip: Clip, seconds: float, rate: int) -> Heard:
     about = audio.info(path)
     end = min(clip.start + MOST_SECONDS, about.duration if clip.end is None else clip.end)
     waveform, rate = audio.read(path, rate or about.sample_rate, start=clip.start, end=end)

@@ -122,7 +122,7 @@ def mono(content: bytes, layout: Layout) -> np.ndarray:
         parts = np.frombuffer(content, np.uint8).reshape(-1, 3).astype(np.int32)
         samples = ((parts[:, 0] << 8 | parts[:, 1] << 16 | parts[:, 2] << 24) / 2.0**31).astype(np.float32)
     elif coding == "u8":
-        samples = (np.frombuffer(content, np.uint8).astype(np.float32) - 128) / 128
+        samples = ((np.frombuffer(content, np.uint8).astype(np.float32) - 128) / 128).astype(np.float32)
     elif coding[0] == "s":
         raw = np.frombuffer(content, f"<i{CODINGS[coding]}")
         samples = (raw / 2.0 ** (8 * CODINGS[coding] - 1)).astype(np.float32)

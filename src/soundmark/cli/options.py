@@ -26,8 +26,6 @@ RUNTIMES = ("torch", "onnx", "int8")
 PLACES = ("local", "ray")
 
 
-def add_engine(options: argparse.ArgumentParser, *, places: bool = False) -> None:
-    """Declare what computes an encoder and, with `places`, where."""
 def classifier_asked(args: argparse.Namespace, threads: int | None = None) -> Classifier:
     """The model that `--model` and `--view` ask for."""
     from soundmark.errors import ModelError
@@ -148,8 +146,8 @@ def _with(found: Settings, classifier: Classifier, by_label: Mapping[str, float]
     return replace(found, thresholds={**found.thresholds, **by_label})
 
 
-def add_engine(options: argparse.ArgumentParser) -> None:
-    """Declare what computes an encoder."""
+def add_engine(options: argparse.ArgumentParser, *, places: bool = False) -> None:
+    """Declare what computes an encoder and, with `places`, where."""
     options.add_argument(
         "--precision", choices=("float32", "bf16"), help="of a pretrained network: the setting precision= of its name"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from python_multipart import MultipartParser
@@ -94,7 +93,7 @@ def _file_of(content: bytes, boundary: bytes) -> bytes:
     try:
         parser = MultipartParser(boundary, reader.callbacks())
         parser.write(content)
-        parser.finalize()  # type: ignore[no-untyped-call]
+        parser.finalize()
     except MultipartParseError:
         raise Problem(400, "bad_request", "the form is damaged or cut short: send it again") from None
     if not reader.ended:
@@ -120,7 +119,7 @@ class _Form:
         self.ended = False
         self._field, self._value = bytearray(), bytearray()
 
-    def callbacks(self) -> dict[str, Callable[..., Any]]:
+    def callbacks(self) -> Any:  # a mapping; its type's name differs between the library's versions
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._field.extend(data[start:end]),

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from soundmark.serve.problems import Problem, send_problem
 from soundmark.serve.work import Service
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 App = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 LEFT = 499  # what is counted where the client left before its answer
@@ -84,7 +84,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 more = [*_RAW_HEADERS, _NO_STORE] if _is_private(scope["path"]) else _RAW_HEADERS
-                message = message | {"headers": [*message.get("headers", ()), *more]}
+                message = {**message} | {"headers": [*message.get("headers", ()), *more]}
             await send(message)
 
         try:
