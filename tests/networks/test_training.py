@@ -20,6 +20,7 @@ from soundmark.audio import WindowPolicy
 from soundmark.errors import SoundmarkError
 from soundmark.networks import augment
 from soundmark.networks.bank import Bank
+from soundmark.networks.hints import Hints
 from soundmark.networks.lesson import Lesson, Teacher
 from soundmark.networks.listening import probabilities
 from soundmark.networks.machine import Machine
@@ -218,6 +219,37 @@ def test_the_teachers_word_counts_as_much_as_asked() -> None:
     misled, _ = run(replace(all_of_it, teacher=teacher_like(lesson, wrong)))
     said = probabilities(misled, lesson.bank, lesson.train, machine=CPU)
     assert (said.argmax(1) == 2).all()
+
+
+def test_a_pupil_learns_to_guess_its_teachers_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[float] = []
+    real = Hints.forward
+    monkeypatch.setattr(
+        Hints, "forward", lambda self, *both: [found := real(self, *both), errors.append(float(found))][0]
+    )
+    lesson = lesson_of("adamw?epochs=25&batch=18&rate=0.01&taught=0", watch=False)
+    taught = replace(lesson, teacher=teacher_like(lesson, fresh("cnn?rate=8000&window=256&hop=128&bands=16&width=6")))
+    plain, _ = run(taught)
+    assert not errors
+    led, _ = run(replace(taught, training=replace(taught.training, hints=1.0)))
+    assert 0.7 < errors[0] <= 1.001  # a component of the teacher that never varies is nothing to err in
+    assert errors[-1] < 0.5
+    assert not torch.equal(weights(plain), weights(led))
+    assert set(led.state_dict()) == set(plain.state_dict())  # the map is left behind
+
+
+def test_a_hinted_training_that_goes_on_ends_as_one_that_was_never_stopped(tmp_path: Path) -> None:
+    lesson = lesson_of("adamw?epochs=4&batch=6&hints=1", augmented="gain+shift+mix", watch=False)
+    lesson = replace(lesson, teacher=teacher_like(lesson, fresh()))
+    whole, _ = run(lesson)
+    run(replace(lesson, epochs=2), tmp_path / "a.ckpt")
+    halves, _ = run(lesson, tmp_path / "a.ckpt")
+    assert torch.equal(weights(whole), weights(halves))
+
+
+def test_hints_without_a_teacher_change_nothing() -> None:
+    plain, hinted = (run(lesson_of(f"adamw?epochs=2&batch=6{more}"))[0] for more in ("", "&hints=1"))
+    assert torch.equal(weights(plain), weights(hinted))
 
 
 def test_a_teacher_of_other_ears_hears_the_same_moments() -> None:

@@ -21,8 +21,10 @@ def class_weights(lesson: Lesson) -> Tensor | None:
     return torch.where(counts > 0, len(lesson.targets) / ((counts > 0).sum() * counts.clamp_min(1)), 0.0)
 
 
-def optimiser(network: Network, training: Training) -> torch.optim.Optimizer:
+def optimiser(network: Network, training: Training, beside: nn.Module | None = None) -> torch.optim.Optimizer:
     """One group of parameters for every depth and the head, with and without weight decay.
+
+    What learns `beside` the network goes with the head.
 
     Biases and norms are not decayed, as is usual (He et al., "Bag of tricks", CVPR 2019).
     """
@@ -40,7 +42,8 @@ def optimiser(network: Network, training: Training) -> torch.optim.Optimizer:
 
     for parameters, peak in zip(depths, peaks, strict=True):
         add(parameters, peak, head=False)
-    add(list(network.head.parameters()), training.head_rate or training.rate, head=True)
+    last = [*network.head.parameters(), *(beside.parameters() if beside is not None else ())]
+    add(last, training.head_rate or training.rate, head=True)
     if training.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=training.momentum, nesterov=training.momentum > 0)
     maker = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW

@@ -43,6 +43,7 @@ class Training:
             said of each; else networks of any length hear them at once.
         fill: what they are filled with: silence (`zero`) or themselves (`loop`).
         taught: share of every label that is a teacher's word, where there is one.
+        hints: weight of the error in guessing a teacher's vectors from one's own, beside that of the labels.
         frozen: epochs at the beginning in which only the head learns, at its full rate; `schedule` begins after them.
         precision: of the layers between front end and logits; `bf16` is mixed, its weights remain float32.
         channels_last: keep maps with channels last in memory.
@@ -71,6 +72,7 @@ class Training:
     windows: bool = False
     fill: str = "zero"
     taught: float = 0.7
+    hints: float = 0.0
     frozen: int = 0
     precision: str = "float32"
     channels_last: bool = True
@@ -104,6 +106,7 @@ _LIMITS: dict[str, tuple[float, float] | tuple[str, ...]] = {
     "smoothing": (0.0, 0.9),
     "crop": (0.0, 600.0),
     "taught": (0.0, 1.0),
+    "hints": (0.0, 1000.0),
     "frozen": (0, 100_000),
     "schedule": SCHEDULES,
     "fill": ("zero", "loop"),

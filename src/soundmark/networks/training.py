@@ -34,6 +34,7 @@ from soundmark.errors import SoundmarkError
 from soundmark.files import atomic_path
 from soundmark.networks.bank import Bank
 from soundmark.networks.base import Network
+from soundmark.networks.hints import Hints
 from soundmark.networks.lesson import Course, Lesson, Teacher
 from soundmark.networks.listening import logits_of
 from soundmark.networks.machine import Machine
@@ -57,6 +58,9 @@ class _Loop(pl.LightningModule):
         self.lesson, self.course = lesson, Course()
         self.bank: Bank | None = None
         self.teacher: Teacher | None = None
+        self.hints: Hints | None = None
+        if lesson.teacher is not None and lesson.training.hints:
+            self.hints = Hints(network.head.in_features, lesson.teacher.network.head.in_features)
         self.plateau = Plateau(lesson.training)
         self.ratio = 1.0  # of the learning rates, in a plateau schedule
         self.register_buffer("class_weights", class_weights(lesson), persistent=False)
@@ -90,7 +94,7 @@ class _Loop(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See Lightning."""
-        return optimiser(self.network, self.lesson.training)
+        return optimiser(self.network, self.lesson.training, self.hints)
 
     def train_dataloader(self) -> Sequence[int]:
         """The numbers of the steps: which clips they take is looked up in the epoch's order."""
@@ -160,8 +164,10 @@ class _Loop(pl.LightningModule):
         labels = functional.one_hot(self.lesson.targets[place], self.lesson.classes).float().to(self.device)
         before = self.rng.get_state()
         heard, labels = self._drawn(self.network, self.bank, self.lesson.train[place], labels, self.rng)
+        theirs = None
         if self.teacher is not None:
-            labels = labels.lerp(self._taught(self.teacher, place, labels, before), self.lesson.training.taught)
+            said, theirs = self._taught(self.teacher, place, labels, before)
+            labels = labels.lerp(said, self.lesson.training.taught)
         frozen = self.current_epoch < self.lesson.training.frozen
         if frozen:
             self.network.eval()  # its batch norms too stay as they are
@@ -176,6 +182,9 @@ class _Loop(pl.LightningModule):
         )
         right = (logits.detach().argmax(1) == labels.argmax(1)).sum()
         self.sums[0] += torch.stack([loss.detach() * len(labels), right, right.new_tensor(len(labels))])
+        if self.hints is not None and theirs is not None:
+            with torch.autocast(self.device.type, enabled=False):
+                loss = loss + self.lesson.training.hints * self.hints(vectors, theirs)
         return loss
 
     @torch.no_grad()
@@ -193,16 +202,16 @@ class _Loop(pl.LightningModule):
             return augment.mixed(heard, labels, front, rng)
 
     @torch.no_grad()
-    def _taught(self, teacher: Teacher, place: Tensor, labels: Tensor, before: Tensor) -> Tensor:
-        """Probabilities that the teacher gives to what the network hears, through ears of its own.
+    def _taught(self, teacher: Teacher, place: Tensor, labels: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and vectors that the teacher has for what the network hears, through ears of its own.
 
         From the same random numbers the same stretches, changes and mixtures come, whatever hears them.
         """
         rng = torch.Generator()
         rng.set_state(before)
         heard, _ = self._drawn(teacher.network, teacher.bank, teacher.train[place], labels, rng)
-        said: Tensor = teacher.network.head(teacher.network.vectors(heard)).float().softmax(1)
-        return said
+        vectors = teacher.network.vectors(heard)
+        return teacher.network.head(vectors).float().softmax(1), vectors
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
         """Move the average."""
