@@ -20,6 +20,7 @@ class Patient(HttpToolsProtocol):
 
     _head = 0  # bytes of headers that have not ended yet
     _reading = True  # headers
+    _refused = False  # what comes now is let go
     _whole = True  # whether the body has ended
     _timer: asyncio.TimerHandle | None = None
 
@@ -35,12 +36,16 @@ class Patient(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Headers that do not end are refused; the parser would collect them for ever."""
+        if self._refused:
+            return
         if self._reading:
             self._head += len(data)
         super().data_received(data)
         if self._reading and self._head > HEADER_BYTES and not self.transport.is_closing():
+            self._refused = True
             self.transport.write(_REFUSAL + b"content-length: %d\r\n\r\n" % len(_TOO_LONG) + _TOO_LONG)
-            self.transport.close()
+            self.transport.write_eof()
+            self._within(REST_SECONDS)  # closed at once, it would be reset, and the answer lost
 
     def on_message_begin(self) -> None:
         """Headers begin."""

@@ -62,29 +62,32 @@ export function column(samples, place, rate) {
 }
 
 // From black through green to white: lightness rises all the way, so that it reads without colour too.
-function shade(level) {
-  return [255 * level ** 1.8, 255 * level ** 0.95, 190 * level ** 1.4 + 20 * level];
-}
+const SHADES = Uint32Array.from({ length: 256 }, (_, i) => {
+  const level = i / 255;
+  const parts = [255 * level ** 1.8, 255 * level ** 0.95, 190 * level ** 1.4 + 20 * level, 255];
+  return new Uint32Array(Uint8ClampedArray.from(parts).buffer)[0];
+});
 
 function fitted(canvas) {
   const scale = window.devicePixelRatio || 1;
-  canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
-  canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
+  const width = Math.max(1, Math.round(canvas.clientWidth * scale));
+  const height = Math.max(1, Math.round(canvas.clientHeight * scale));
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
-  return { context, width: canvas.width, height: canvas.height, scale };
+  context.clearRect(0, 0, width, height);
+  return { context, width, height, scale };
 }
 
 // Columns from left to right, `most` of them across the whole width.
 export function spectrogram(canvas, columns, most) {
   const { context, width, height } = fitted(canvas);
-  const picture = new OffscreenCanvas(Math.max(1, columns.length), ROWS);
+  const picture = document.createElement("canvas");
+  Object.assign(picture, { width: Math.max(1, columns.length), height: ROWS });
   const inner = picture.getContext("2d");
   const image = inner.createImageData(picture.width, ROWS);
+  const pixels = new Uint32Array(image.data.buffer);
   columns.forEach((levels, x) => {
-    for (let row = 0; row < ROWS; row++) {
-      const [red, green, blue] = shade(levels[row]);
-      image.data.set([red, green, blue, 255], 4 * ((ROWS - 1 - row) * picture.width + x));
-    }
+    for (let row = 0; row < ROWS; row++) pixels[(ROWS - 1 - row) * picture.width + x] = SHADES[Math.round(255 * levels[row])];
   });
   inner.putImageData(image, 0, 0);
   context.imageSmoothingEnabled = false;

@@ -147,7 +147,17 @@ function taken(live, samples) {
   const from = Math.max(0, live.time - LIVE_SECONDS);
   live.windows = live.windows.filter(({ end }) => end > from);
   view = { columns: live.columns, most, windows: live.windows, labels: best(live.windows), from, to: Math.max(from + LIVE_SECONDS, live.time) };
-  if (!document.hidden) draw();
+  soon();
+}
+
+// Live pictures, as often as the machine can: each drawing is followed by a rest several times as long.
+let resting = false;
+function soon() {
+  if (resting || document.hidden) return;
+  resting = true;
+  const begun = performance.now();
+  draw();
+  setTimeout(() => { resting = false; }, Math.max(100, 5 * (performance.now() - begun)));
 }
 
 // A message of the service.

@@ -1,5 +1,7 @@
 // The service, as the page calls it.
 
+const BEHIND_SECONDS = 10; // that the service may lag before sound is left out
+
 let key = "";
 export const setKey = (value) => { key = value; };
 
@@ -36,12 +38,14 @@ export function stream(model, sampleRate, tell, over) {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(`${scheme}//${location.host}/v1/stream`);
   let ended = false;
+  const early = []; // frames from before the connection
   const end = (words) => {
     if (!ended) over(words);
     ended = true;
   };
   socket.addEventListener("open", () => {
     socket.send(JSON.stringify({ sample_rate: sampleRate, encoding: "s16le", model, ...(key ? { key } : {}) }));
+    for (const frame of early.splice(0)) socket.send(frame);
   });
   socket.addEventListener("message", ({ data }) => {
     const message = JSON.parse(data);
@@ -53,11 +57,12 @@ export function stream(model, sampleRate, tell, over) {
   return {
     // False where the service does not keep up, and the samples were let go.
     send(samples) {
-      if (socket.readyState !== WebSocket.OPEN) return true;
-      if (socket.bufferedAmount > 4 * sampleRate) return false;
+      if (socket.readyState > WebSocket.OPEN) return true;
+      if (socket.bufferedAmount > BEHIND_SECONDS * 2 * sampleRate || early.length > 10 * BEHIND_SECONDS) return false;
       const frame = new DataView(new ArrayBuffer(2 * samples.length));
       samples.forEach((value, i) => frame.setInt16(2 * i, Math.round(32767 * Math.max(-1, Math.min(1, value))), true));
-      socket.send(frame.buffer);
+      if (socket.readyState === WebSocket.CONNECTING) early.push(frame.buffer);
+      else socket.send(frame.buffer);
       return true;
     },
     finish() {

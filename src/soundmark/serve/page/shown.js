@@ -83,7 +83,12 @@ export function events(found) {
   }));
 }
 
+let listed = "";
+
 export function legend(found) {
+  const now = [...found, ...colours()].join();
+  if (now === listed) return;
+  listed = now;
   const svg = "http://www.w3.org/2000/svg";
   $("legend").replaceChildren(...found.map((label, place) => {
     const picture = document.createElementNS(svg, "svg");
