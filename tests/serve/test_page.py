@@ -91,7 +91,7 @@ def test_a_file_shows_labels_events_and_the_banner(
         page.set_input_files("#file", path)
         page.wait_for_selector("#alarm:not([hidden])")
         assert page.text_content("#alarm-title") == "Loud"
-        assert "alarm from 70.0 % on" in page.text_content("#alarm-text")
+        assert "alarm from 70.0\u00a0% on" in page.text_content("#alarm-text")
         assert page.text_content("[role=alert]").startswith("Loud.")  # said aloud too, not by colour alone
         assert page.locator("#labels li").count() == 2
         assert "loud (alarm)" in page.text_content("#events")

@@ -3,9 +3,9 @@
 import { colours, DASHES } from "./draw.js";
 
 export const $ = (id) => document.getElementById(id);
-export const percent = (score) => `${(100 * score).toFixed(1)} %`;
+export const percent = (score) => `${(100 * score).toFixed(1)}\u00a0%`;
 export const plain = (label) => label.replaceAll("_", " ");
-const seconds = (time) => `${time.toFixed(1)} s`;
+const seconds = (time) => `${time.toFixed(1)}\u00a0s`;
 
 export function element(name, text = "", properties = {}) {
   const made = document.createElement(name);
