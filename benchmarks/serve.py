@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI, Request
 from serving import Server, answer, load, request, serving, soundmark
 
 import soundmark as package
@@ -39,7 +40,6 @@ def bare(model: str | None) -> None:
     import soundfile
     import soxr
     import uvicorn
-    from fastapi import FastAPI, Request
 
     classifier = package.load(model)  # for labels, rate and shortest length; the graph is run without it
     content = Path(model).read_bytes() if model and Path(model).is_file() else None

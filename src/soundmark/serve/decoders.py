@@ -207,8 +207,11 @@ class _Process:
 
     async def ask(self, table: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         self.jobs += 1
-        self.input.writelines(decoder.pack(table, content))
-        await self.input.drain()
+        try:
+            self.input.writelines(decoder.pack(table, content))
+            await self.input.drain()
+        except RuntimeError as error:  # uvloop's word for a pipe that is closed
+            raise EOFError(str(error)) from None
         return await self.answer()
 
     async def answer(self) -> tuple[dict[str, Any], bytes]:
