@@ -85,6 +85,7 @@ class Guard:
                 status = message["status"]
                 more = [*_RAW_HEADERS, _NO_STORE] if _is_private(scope["path"]) else _RAW_HEADERS
                 message = {**message} | {"headers": [*message.get("headers", ()), *more]}
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
             await send(message)
 
         try:
