@@ -118,6 +118,7 @@ def _format(content: bytes) -> tuple[int, int, str]:
 def mono(content: bytes, layout: Layout) -> np.ndarray:
     """Whole frames of bytes as float32 (samples,), channels mixed. What is no number, or damage, becomes silence."""
     coding = layout.coding
+    samples: np.ndarray
     if coding == "s24le":
         parts = np.frombuffer(content, np.uint8).reshape(-1, 3).astype(np.int32)
         samples = ((parts[:, 0] << 8 | parts[:, 1] << 16 | parts[:, 2] << 24) / 2.0**31).astype(np.float32)
