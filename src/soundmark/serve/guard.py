@@ -84,7 +84,6 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 more = [*_RAW_HEADERS, _NO_STORE] if _is_private(scope["path"]) else _RAW_HEADERS
-                message = {**message} | {"headers": [*message.get("headers", ()), *more]}
                 message = {**message, "headers": [*message.get("headers", ()), *more]}
             await send(message)
 
