@@ -91,7 +91,7 @@ def _file_of(content: bytes, boundary: bytes) -> bytes:
     """The part called `file`, or else the first that has a file's name."""
     reader = _Form()
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(content)
         parser.finalize()
     except MultipartParseError:
