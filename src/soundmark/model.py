@@ -243,13 +243,7 @@ class Classifier:
     ) -> Iterator[Window]:
         """The windows that `windows` hears, as they are cut: the last or only one is not filled yet.
 
-        Args:
-            source: as for a call.
-            window_seconds: as for `windows`.
-            hop_seconds: as for `windows`.
-
-        Raises:
-            AudioError: as `windows`.
+        The arguments and errors are those of `windows`.
         """
         for value in (window_seconds, hop_seconds):
             if value is not None and not 0 < value <= WHOLE_SECONDS:

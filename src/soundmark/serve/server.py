@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from soundmark.errors import SoundmarkError
+from soundmark.errors import ServeError
 from soundmark.serve.settings import LOOPBACK
 
 BACKLOG = 2048
@@ -22,10 +22,6 @@ CONNECTIONS = 900  # of one process; the usual limit of open files is 1024
 IDLE_SECONDS = 30  # until a connection without a request is closed
 GRACE_SECONDS = 30  # for requests that are being served when the service is stopped
 STREAM_BYTES = 1 << 20  # of one message on a stream
-
-
-class ServeError(SoundmarkError, OSError):
-    """The service cannot be reached under the address asked for."""
 
 
 def is_loopback(host: str) -> bool:

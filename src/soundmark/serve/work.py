@@ -182,8 +182,8 @@ class Service:
         if duration / step > self.settings.max_windows:
             raise Problem(
                 422, "too_many_windows",
-                f"{duration:.1f} s in steps of {step:g} s are more than the {self.settings.max_windows} windows that "
-                "are taken in one request: make them longer, or send a part",
+                f"{duration:.1f} s in steps of {step:g} s are more than {self.settings.max_windows} windows, the most "
+                "that one request may ask for: make them longer, or send a part",
             )  # fmt: skip
 
     def _groups(self, sound: Sound, model: Served, window: float | None, hop: float | None) -> Iterator[list[Window]]:
