@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from soundmark.networks.hints import Hints
 
@@ -11,8 +12,12 @@ PUPIL = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
 MIXED = PUPIL @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
 
 
+def error(hints: Hints, pupil: Tensor, teacher: Tensor) -> float:
+    return float(hints(pupil, teacher).detach())
+
+
 def test_who_knows_nothing_errs_by_one() -> None:
-    assert float(Hints(4, 6)(PUPIL, MIXED * 1000 + 7)) == pytest.approx(1, abs=1e-4)
+    assert error(Hints(4, 6), PUPIL, MIXED * 1000 + 7) == pytest.approx(1, abs=1e-4)
 
 
 def test_what_is_a_linear_map_can_be_learnt() -> None:
@@ -22,12 +27,12 @@ def test_what_is_a_linear_map_can_be_learnt() -> None:
         step.zero_grad()
         hints(PUPIL, MIXED).backward()
         step.step()
-    assert float(hints(PUPIL, MIXED)) < 1e-3
+    assert error(hints, PUPIL, MIXED) < 1e-3
 
 
 def test_what_never_varies_is_nothing_to_learn() -> None:
-    assert float(Hints(4, 6)(PUPIL, torch.full((200, 6), 3.0))) == 0
-    assert float(Hints(4, 6)(PUPIL[:1], MIXED[:1])) == 0
+    assert error(Hints(4, 6), PUPIL, torch.full((200, 6), 3.0)) == 0
+    assert error(Hints(4, 6), PUPIL[:1], MIXED[:1]) == 0
 
 
 def test_it_asks_more_of_the_pupil_once_the_map_knows_something() -> None:

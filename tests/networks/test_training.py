@@ -225,7 +225,7 @@ def test_a_pupil_learns_to_guess_its_teachers_vectors(monkeypatch: pytest.Monkey
     errors: list[float] = []
     real = Hints.forward
     monkeypatch.setattr(
-        Hints, "forward", lambda self, *both: [found := real(self, *both), errors.append(float(found))][0]
+        Hints, "forward", lambda self, *both: [found := real(self, *both), errors.append(float(found.detach()))][0]
     )
     lesson = lesson_of("adamw?epochs=25&batch=18&rate=0.01&taught=0", watch=False)
     taught = replace(lesson, teacher=teacher_like(lesson, fresh("cnn?rate=8000&window=256&hop=128&bands=16&width=6")))
