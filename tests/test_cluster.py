@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +37,79 @@ def write(task: Task, folder: Path, **more: Any) -> partitions.Written:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in parted.parts(folder)}
+
+
+def test_nothing_to_do_needs_no_ray(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(toy, tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert write(toy, tmp_path, engine=cluster.engine()).made == 0
+    with pytest.raises(MissingExtra, match=r"--engine ray needs Ray .*pip install 'soundmark\[ray\]'"):
+        write(toy, tmp_path / "new", engine=cluster.engine())
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, toy: Task) -> None:
+    pytest.importorskip("ray", reason="SKIPPED FOR WANT OF RAY: pip install 'soundmark[ray]'", exc_type=ImportError)
+    import ray
+
+    if ray.is_initialized():
+        pytest.skip("the session's Ray is running, and would be taken")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(SoundmarkError, match=rf"no Ray cluster to join at {address} .*: check --address"):
+            write(toy, tmp_path, engine=cluster.engine(address))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["embed", TASK, "-o", "x.parquet", "--engine", "ray"], "--engine ray writes a folder of partitions"),
+        (["embed", TASK, "-o", "x/", "--address", "auto"], "add --engine ray"),
+        (["embed", TASK, "-o", "x/", "--engine", "ray", "--engine", "local"], "local.* exclude each other"),
+        (["embed", TASK, "-o", "x/", "--engine", "onnx", "--engine", "int8"], "int8 exclude each other"),
+        (["benchmark", "--tasks", TASK, "--out", "x", "--workers", "2"], "--workers are processes of Ray"),
+    ],
+)
+def test_engines_that_do_not_go_together(
+    words: list[str], said: str, toy: Task, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_worker_is_a_plain_class_that_names_an_encoder(toy: Task) -> None:
+    """What Ray's process does, in this one: so that it is tested where there is no Ray, too."""
+    import pyarrow as pa
+
+    from soundmark import encoders
+
+    about = {"identity": identity(encoders.load(ENCODER)), "dim": 16}
+    worker = cluster.Worker(replace(toy, clips=()), ENCODER, "mean", about, (os.getcwd(), {}))
+    jobs = [partitions.Job(number, toy.clips[number : number + 2], "s") for number in (0, 5)]
+    found = worker(pa.table({"job": [job.text() for job in jobs]})).to_pylist()
+    assert [row["number"] for row in found] == [0, 5]
+    assert all(row["trouble"] == "" and row["content"][:4] == b"PAR1" for row in found)
+    bad = cluster.Worker(toy, "nonesuch", "mean", about, (os.getcwd(), {}))
+    (row,) = bad(pa.table({"job": [jobs[0].text()]})).to_pylist()
+    assert "no encoder called 'nonesuch'" in row["trouble"]
+
+
+def test_a_worker_takes_folder_and_settings_of_who_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOUNDMARK_CACHE", "mine")
+    monkeypatch.delenv("SOUNDMARK_OTHER", raising=False)
+    (tmp_path / "below").mkdir()
+    cluster.settle((str(tmp_path / "below"), {"SOUNDMARK_CACHE": "theirs", "SOUNDMARK_OTHER": "theirs"}))
+    assert Path.cwd() == tmp_path / "below"
+    assert os.environ["SOUNDMARK_CACHE"] == "mine"
+    assert os.environ.pop("SOUNDMARK_OTHER") == "theirs"
+    cluster.settle((str(tmp_path / "nowhere"), {}))
+    assert Path.cwd() == tmp_path / "below"
+
+
+# --- On Ray -----------------------------------------------------------------------------------------------------------
 
 
 def test_ray_writes_the_files_that_the_local_engine_writes(running_ray: Any, broken: Task, tmp_path: Path) -> None:
@@ -124,63 +198,3 @@ def test_a_session_of_somebody_elses_is_left_running(running_ray: Any) -> None:
     with cluster.connected() as (ray, count):
         assert count >= 1
     assert ray.is_initialized()
-
-
-# --- Without Ray -----------------------------------------------------------------------------------------------------
-
-
-def test_nothing_to_do_needs_no_ray(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(toy, tmp_path)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert write(toy, tmp_path, engine=cluster.engine()).made == 0
-    with pytest.raises(MissingExtra, match=r"--engine ray needs Ray .*pip install 'soundmark\[ray\]'"):
-        write(toy, tmp_path / "new", engine=cluster.engine())
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["embed", TASK, "-o", "x.parquet", "--engine", "ray"], "--engine ray writes a folder of partitions"),
-        (["embed", TASK, "-o", "x/", "--address", "auto"], "add --engine ray"),
-        (["embed", TASK, "-o", "x/", "--engine", "ray", "--engine", "local"], "local.* exclude each other"),
-        (["embed", TASK, "-o", "x/", "--engine", "onnx", "--engine", "int8"], "int8 exclude each other"),
-        (["benchmark", "--tasks", TASK, "--out", "x", "--workers", "2"], "--workers are processes of Ray"),
-    ],
-)
-def test_engines_that_do_not_go_together(
-    words: list[str], said: str, toy: Task, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    assert main(words) == 1
-    assert re.search(said, capsys.readouterr().err)
-
-
-def test_a_worker_is_a_plain_class_that_names_an_encoder(toy: Task) -> None:
-    """What Ray's process does, in this one: so that it is tested where there is no Ray, too."""
-    import pyarrow as pa
-
-    from soundmark import encoders
-
-    about = {"identity": identity(encoders.load(ENCODER)), "dim": 16}
-    worker = cluster.Worker(replace(toy, clips=()), ENCODER, "mean", about, (os.getcwd(), {}))
-    jobs = [partitions.Job(number, toy.clips[number : number + 2], "s") for number in (0, 5)]
-    found = worker(pa.table({"job": [job.text() for job in jobs]})).to_pylist()
-    assert [row["number"] for row in found] == [0, 5]
-    assert all(row["trouble"] == "" and row["content"][:4] == b"PAR1" for row in found)
-    bad = cluster.Worker(toy, "nonesuch", "mean", about, (os.getcwd(), {}))
-    (row,) = bad(pa.table({"job": [jobs[0].text()]})).to_pylist()
-    assert "no encoder called 'nonesuch'" in row["trouble"]
-
-
-def test_a_worker_takes_folder_and_settings_of_who_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOUNDMARK_CACHE", "mine")
-    monkeypatch.delenv("SOUNDMARK_OTHER", raising=False)
-    (tmp_path / "below").mkdir()
-    cluster.settle((str(tmp_path / "below"), {"SOUNDMARK_CACHE": "theirs", "SOUNDMARK_OTHER": "theirs"}))
-    assert Path.cwd() == tmp_path / "below"
-    assert os.environ["SOUNDMARK_CACHE"] == "mine"
-    assert os.environ.pop("SOUNDMARK_OTHER") == "theirs"
-    cluster.settle((str(tmp_path / "nowhere"), {}))
-    assert Path.cwd() == tmp_path / "below"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,15 +24,21 @@ from soundmark import embeddings, encoders, partitions
 from soundmark.errors import MissingExtra, SoundmarkError
 from soundmark.parted import identity
 from soundmark.partitions import Job, Made, Order
-from soundmark.quiet import quiet
+from soundmark.quiet import mute, quiet
 from soundmark.tasks.base import Task
 
 STORE_BYTES = 256 << 20  # of Ray's own memory on this machine: partitions on their way are small
 _STARTS = 3  # Ray gives itself half a minute to start here, which a busy machine may not have the first time
 _IN_FLIGHT = 2  # partitions that wait at a worker: one under way and one to go on with
 _LOGGERS = ("ray", "ray.data", "ray.serve", "ray.tune")
-# Said before Ray is imported: it then reports nothing to anybody, and leaves our settings of GPUs alone.
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_KNOCK_SECONDS = 10.0  # Ray itself waits minutes for a cluster that is not there
+# Said before Ray is imported: it then reports nothing to anybody, leaves our settings of GPUs alone, and does not write
+# into the terminal what only its developers understand.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 def engine(address: str = "", workers: int | None = None) -> partitions.Engine:
@@ -182,13 +189,21 @@ def _begin(ray: Any, address: str, workers: int | None) -> None:
         given |= {"num_cpus": workers or cores, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     for left in reversed(range(1 if address else _STARTS)):
         try:
-            with quiet(*_LOGGERS):
+            _knock(address)
+            with quiet(*_LOGGERS), mute():
                 ray.init(**given)
             return
         except Exception as error:  # it has no class of its own for what can go wrong here
             ray.shutdown()
             if not left:
                 _explain(address, error)
+
+
+def _knock(address: str) -> None:
+    """See whether anybody is at home at `host:port`."""
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in address and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
 def _explain(address: str, error: Exception) -> NoReturn:

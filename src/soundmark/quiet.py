@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +24,19 @@ def quiet(*loggers: str) -> Iterator[None]:
     finally:
         for logger, level in zip(silenced, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def mute() -> Iterator[None]:
+    """Without what compiled code writes to the terminal past Python's streams. For moments: it hears no thread."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
