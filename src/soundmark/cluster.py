@@ -208,7 +208,7 @@ def _knock(address: str) -> None:
 
 def _explain(address: str, error: Exception) -> NoReturn:
     what = f"there is no Ray cluster to join at {address}" if address else "Ray cannot be started on this machine"
-    hint = "check --address" if address else "try again when it is less busy, or use the local engine"
+    hint = "check --address, and the token that the cluster may ask for" if address else "try again when it is less busy, or use the local engine"
     raise SoundmarkError(f"{what} ({last_line(error)}): {hint}") from error
 
 
