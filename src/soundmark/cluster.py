@@ -208,7 +208,8 @@ def _knock(address: str) -> None:
 
 def _explain(address: str, error: Exception) -> NoReturn:
     what = f"there is no Ray cluster to join at {address}" if address else "Ray cannot be started on this machine"
-    hint = "check --address, and the token that the cluster may ask for" if address else "try again when it is less busy, or use the local engine"
+    there, here = "check --address, and the token it may ask for", "try again when it is less busy, or work without Ray"
+    hint = there if address else here
     raise SoundmarkError(f"{what} ({last_line(error)}): {hint}") from error
 
 
