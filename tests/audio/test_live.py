@@ -67,10 +67,11 @@ def test_nothing_heard_is_no_window() -> None:
     assert live.finish() == []
 
 
-def test_memory_is_that_of_a_window() -> None:
+@pytest.mark.parametrize("rate", [1000, 44_100])
+def test_memory_is_that_of_a_window(rate: int) -> None:
     live, most = LiveWindows(1000, 1.0, 0.5), 0
     for k in range(2000):
-        live.push(noise(100), 1000, k / 10)
+        live.push(noise(rate // 10), rate, k / 10)
         most = max(most, len(live._held))
     assert most <= 1000 + 500 + 100
 

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from soundmark.serve.app import create_app
 from soundmark.serve.models import Served
 from soundmark.serve.settings import Settings
-from soundmark.serve.streams import Cutter, samples_in
+from soundmark.serve.streams import samples_in
 
 RATE = 8000
 
@@ -143,12 +143,10 @@ def test_samples_that_are_no_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100])
-def test_a_cutter_holds_no_more_than_a_window(rate: int) -> None:
-    cutter = Cutter(rate, 8000, 1.0, 0.5)
-    for _ in range(100):
-        cutter.push(np.zeros(rate // 10, np.float32))
-    assert len(cutter._held) < 2 * 8000
-    assert cutter.seconds == pytest.approx(10, abs=0.1)
+def test_a_stream_says_how_long_it_was(client: TestClient, rate: int) -> None:
+    said = heard(client, np.zeros(10 * rate, "<i2"), rate // 10, sample_rate=rate, window=1, hop=0.5)
+    assert said[-1] == {"type": "done", "duration": 10.0}
+    assert max(one["end"] for one in said if one["type"] == "window") == pytest.approx(10, abs=0.1)
 
 
 def test_followers_hear_what_is_published_and_no_more(loud: Served, small: Callable[..., Settings]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import soxr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from soundmark.audio.waveforms import samples_of
+from soundmark.audio import Window
+from soundmark.audio.live import LiveWindows
 from soundmark.events import Change
 from soundmark.serve import answers
 from soundmark.serve.guard import Guard
@@ -42,70 +42,6 @@ class Opening(BaseModel):
     min_seconds: float = Field(0.0, ge=0, le=3600)
     publish: str | None = Field(None, min_length=1, max_length=80, description="name under which the feed tells of it")
     key: str | None = Field(None, max_length=512, description="for browsers, which cannot send the header")
-
-
-@dataclass
-class Cutter:
-    """Samples of any rate to windows at a model's, in constant memory.
-
-    Args:
-        rate: Hz of the samples.
-        model_rate: Hz of the windows.
-        window: seconds.
-        hop: seconds.
-    """
-
-    rate: int
-    model_rate: int
-    window: float
-    hop: float
-    _held: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    _position: int = 0  # of the first sample held
-    _count: int = 0
-    _resampler: Any = None
-
-    def __post_init__(self) -> None:
-        self._samples = samples_of(self.window, self.model_rate)
-        self._step = max(1.0, self.hop * self.model_rate)
-        if self.rate != self.model_rate:
-            self._resampler = soxr.ResampleStream(self.rate, self.model_rate, 1, dtype="float32", quality="HQ")
-
-    @property
-    def seconds(self) -> float:
-        """How much was heard."""
-        return (self._position + len(self._held)) / self.model_rate
-
-    def push(self, samples: np.ndarray, last: bool = False) -> list[tuple[float, float, np.ndarray]]:
-        """Hear float32 (samples,); (start, end, waveform) of the windows that are complete now.
-
-        With `last`, the end of what was heard is a window too, as long as the others if there is as much; it is left
-        out where the one before had reached that end.
-        """
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples, last=last)
-        self._held = np.concatenate([self._held, samples])
-        found = []
-        begin = self._begin()
-        while begin + self._samples <= self._position + len(self._held):
-            found.append(self._cut(begin, begin + self._samples))
-            self._count += 1
-            begin = self._begin()
-        total = self._position + len(self._held)
-        if last:
-            reached = round((self._count - 1) * self._step) + self._samples if self._count else 0
-            if total > reached + self._samples // 100:
-                found.append(self._cut(max(0, total - self._samples), total))
-            return found
-        keep = max(self._position, min(begin, total - self._samples))
-        self._held, self._position = self._held[keep - self._position :], keep
-        return found
-
-    def _begin(self) -> int:
-        return round(self._count * self._step)
-
-    def _cut(self, begin: int, end: int) -> tuple[float, float, np.ndarray]:
-        part = self._held[begin - self._position : end - self._position]
-        return begin / self.model_rate, end / self.model_rate, part.copy()
 
 
 def samples_in(frame: bytes, encoding: str) -> np.ndarray:
@@ -183,9 +119,8 @@ class _Stream:
         self.socket, self.service, self.opening, self.model, self.hearing = socket, service, opening, model, hearing
         settings = hearing.settings
         self.detector = hearing.detector()
-        self.cutter = Cutter(
-            opening.sample_rate, model.classifier.sample_rate, settings.window_seconds, settings.hop_seconds
-        )
+        self.windows = LiveWindows(model.classifier.sample_rate, settings.window_seconds, settings.hop_seconds)
+        self.taken = 0  # samples
 
     async def run(self) -> None:
         """Hear it to its end."""
@@ -201,12 +136,16 @@ class _Stream:
                 samples = samples_in(frame, self.opening.encoding)
             except ValueError as error:
                 raise Problem(422, "unreadable", f"a frame is no {self.opening.encoding} ({error})") from None
-            self.service.meters.heard(len(samples) / self.opening.sample_rate)
-            await self._hear(samples)
-        await self._hear(np.zeros(0, np.float32), last=True)
+            rate = self.opening.sample_rate
+            self.service.meters.heard(len(samples) / rate)
+            complete = self.windows.push(samples, rate, self.taken / rate)
+            self.taken += len(samples)
+            await self._hear(complete)
+        await self._hear(self.windows.finish())
         for change in self.detector.finish():
             await self._say(self._event(change))
-        await self._say({"type": "done", "duration": round(self.cutter.seconds, answers.DIGITS)})
+        duration = self.taken / self.opening.sample_rate
+        await self._say({"type": "done", "duration": round(duration, answers.DIGITS)})
         await self.socket.close(DONE)
 
     async def _frame(self) -> bytes | None:
@@ -229,10 +168,11 @@ class _Stream:
             raise Problem(400, "bad_request", 'a stream is bytes of samples, and at its end {"type": "end"}')
         return None
 
-    async def _hear(self, samples: np.ndarray, last: bool = False) -> None:
+    async def _hear(self, windows: Sequence[Window]) -> None:
         classifier = self.model.classifier
-        for start, end, waveform in self.cutter.push(samples, last):
-            filled = classifier.policy.prepare(waveform, classifier.sample_rate)
+        for window in windows:
+            start, end = window.start, window.end
+            filled = classifier.policy.prepare(window.waveform, classifier.sample_rate)
             row = (await self.service.ask(self.model, filled[None]))[0]
             extended = self.hearing.extended(row[None])[0]
             said = {
