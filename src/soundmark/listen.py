@@ -25,6 +25,7 @@ import numpy as np
 
 from soundmark.audio import Window
 from soundmark.audio.live import LiveWindows
+from soundmark.audio.waveforms import alike
 from soundmark.events import Change, Detector, Settings
 from soundmark.sources import Block, Say, Source
 
@@ -202,16 +203,9 @@ class Listener:
 
     def _judged(self, cut: Sequence[Window]) -> Iterator[Moment]:
         """Windows through the graph, those of a length together."""
-        first = 0
-        while first < len(cut):
-            length = len(cut[first].waveform)
-            last = first + 1
-            while last < min(len(cut), first + TOGETHER) and len(cut[last].waveform) == length:
-                last += 1
-            part = cut[first:last]
+        for part in alike(cut, lambda samples: TOGETHER):
             rows = self.classifier.predict_proba(np.stack([window.waveform for window in part]))
             for window, row in zip(part, rows, strict=True):
                 changes = self._detector.push(window.start, window.end, row)
                 waiting = self._backlog.waiting + sum(block.seconds for block in self._left)
                 yield Moment(window.start, window.end, row, changes, waiting, self._backlog.lost)
-            first = last

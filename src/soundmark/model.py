@@ -20,7 +20,7 @@ import onnxruntime
 
 from soundmark import audio, modelfile
 from soundmark.audio import Source, Window, WindowPolicy
-from soundmark.audio.waveforms import samples_of
+from soundmark.audio.waveforms import alike, samples_of
 from soundmark.errors import AudioError, ModelError
 
 MEMORY_LIMIT = 4 << 30  # bytes that graphs may use while they run, all models of a process together
@@ -236,7 +236,7 @@ class Classifier:
             AudioError: if the recording cannot be read, or a window or hop is not above 0.
             ModelError: if the graph fails on it.
         """
-        return self._batched(self.cut(source, window_seconds, hop_seconds))
+        return self._said(self.cut(source, window_seconds, hop_seconds))
 
     def cut(
         self, source: Source, window_seconds: float | None = None, hop_seconds: float | None = None
@@ -257,20 +257,11 @@ class Classifier:
         length = length or min(max(median, self.policy.min_seconds), WHOLE_SECONDS)
         return _cut(chunks, self.sample_rate, length, hop)
 
-    def _batched(self, windows: Iterable[Window]) -> Iterator[tuple[float, float, np.ndarray]]:
-        held: list[Window] = []
-        for window in windows:
-            if held and len(held) >= self._rows(len(window.waveform)):
-                yield from self._said(held)
-                held = []
-            held.append(window)
-        if held:
-            yield from self._said(held)
-
-    def _said(self, held: list[Window]) -> Iterator[tuple[float, float, np.ndarray]]:
-        probabilities = self.predict_proba(np.stack([window.waveform for window in held]))
-        for window, row in zip(held, probabilities, strict=True):
-            yield window.start, window.end, row
+    def _said(self, windows: Iterable[Window]) -> Iterator[tuple[float, float, np.ndarray]]:
+        for held in alike(windows, self._rows):
+            probabilities = self.predict_proba(np.stack([window.waveform for window in held]))
+            for window, row in zip(held, probabilities, strict=True):
+                yield window.start, window.end, row
 
     def predict_proba(self, waveforms: np.ndarray) -> np.ndarray:
         """Probabilities of waveforms, each heard whole.

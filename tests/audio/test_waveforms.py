@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundmark.audio.waveforms import WindowPolicy, fit, resample, resample_blocks
+from soundmark.audio.waveforms import Window, WindowPolicy, alike, fit, resample, resample_blocks
 from soundmark.errors import AudioError, ModelError
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -150,3 +150,12 @@ def test_rubbish_is_no_policy(values: Any) -> None:
     if isinstance(values, dict) and not set(values) - set(WindowPolicy().to_dict()):
         with pytest.raises(AudioError, match="window policy"):
             WindowPolicy(**values)
+
+
+def test_windows_of_one_length_go_together():
+    lengths = [5, 5, 5, 5, 3, 5, 7, 7, 7]
+    windows = [Window(float(place), place + 1.0, np.zeros(length)) for place, length in enumerate(lengths)]
+    groups = list(alike(windows, lambda samples: 2 if samples == 7 else 3))
+    assert [[len(window.waveform) for window in group] for group in groups] == [[5, 5, 5], [5], [3], [5], [7, 7], [7]]
+    assert [window.start for group in groups for window in group] == list(range(9))
+    assert list(alike([], lambda samples: 1)) == []

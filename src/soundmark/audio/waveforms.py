@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
@@ -221,3 +221,21 @@ class Window:
     start: float
     end: float
     waveform: np.ndarray
+
+
+def alike(windows: Iterable[Window], most: Callable[[int], int]) -> Iterator[list[Window]]:
+    """Windows that can go through a graph together: one after the other, of one length, up to `most(length)` of them.
+
+    Args:
+        windows: in order.
+        most: how many of so many samples may go together, at least 1.
+    """
+    held: list[Window] = []
+    for window in windows:
+        length = len(window.waveform)
+        if held and (len(held[0].waveform) != length or len(held) >= most(length)):
+            yield held
+            held = []
+        held.append(window)
+    if held:
+        yield held

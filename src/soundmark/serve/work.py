@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from soundmark.audio import Window
-from soundmark.audio.waveforms import samples_of
+from soundmark.audio.waveforms import alike, samples_of
 from soundmark.errors import AudioError, ModelError
 from soundmark.serve.batches import Batches
 from soundmark.serve.decoders import Decoders, Sound
@@ -188,12 +188,9 @@ class Service:
 
     def _groups(self, sound: Sound, model: Served, window: float | None, hop: float | None) -> Iterator[list[Window]]:
         """Windows of equal length, filled by the model's policy, a few at a time so that others have their turn."""
-        classifier, held = model.classifier, list[Window]()
-        for part in classifier.cut((sound.waveform, classifier.sample_rate), window, hop):
-            filled = Window(part.start, part.end, classifier.policy.prepare(part.waveform, classifier.sample_rate))
-            if held and (len(held) >= self.settings.batch_rows or len(held[0].waveform) != len(filled.waveform)):
-                yield held
-                held = []
-            held.append(filled)
-        if held:
-            yield held
+        classifier = model.classifier
+        filled = (
+            Window(part.start, part.end, classifier.policy.prepare(part.waveform, classifier.sample_rate))
+            for part in classifier.cut((sound.waveform, classifier.sample_rate), window, hop)
+        )
+        return alike(filled, lambda samples: self.settings.batch_rows)
