@@ -41,7 +41,7 @@ def through(run: Run, name: str, folder: str | os.PathLike[str]) -> Run:
     task, _, known = str(run.metrics.get("task", "")).partition(":")
     if known:
         raise ResultsError(f"{run.folder} is a run of the view {known!r} already: give a run of all classes")
-    view = load_view(name, task.partition("?")[0])
+    view = load_view(name, task)
     place, full = Path(folder), f"{task}:{view.name}"
     if place.exists() and any(place.iterdir()) and not _is_ours(place, full):
         raise ResultsError(f"{place} holds something else already: name another folder with --out")

@@ -200,7 +200,7 @@ def _export(args: argparse.Namespace) -> int:
     from soundmark.tasks.export import export
 
     task = tasks.load(args.task, allow_partial=args.allow_partial)
-    folders = tasks.load_view(task.view, task.name.partition("?")[0]).folders if task.view else {}
+    folders = tasks.load_view(task.view, task.name).folders if task.view else {}
     done = export(task, args.to, folders=folders, force=args.force)
     for name, count in done["classes"].items():
         print(f"{count:>6} clips  {Path(done['folder']) / name}")

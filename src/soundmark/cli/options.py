@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from soundmark.events import Settings
@@ -21,6 +22,8 @@ def model_asked(given: str | None) -> str | None:
     """The model given, else the one in the environment; None stands for the one that comes with the package."""
     return given or os.environ.get(MODEL_VARIABLE) or None
 
+
+Number = TypeVar("Number", int, float)
 
 RUNTIMES = ("torch", "onnx", "int8")
 PLACES = ("local", "ray")
@@ -40,7 +43,7 @@ def classifier_asked(args: argparse.Namespace, threads: int | None = None) -> Cl
         raise ModelError(
             f"{classifier.name} was trained on the view {classifier.metadata['view']!r} already: leave --view out"
         )
-    return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", "")).partition("?")[0]))
+    return classifier.with_view(load_view(args.view, str(classifier.metadata.get("task", ""))))
 
 
 def printable() -> None:
@@ -50,36 +53,33 @@ def printable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def share(text: str) -> float:
-    """A score or a share, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("give a score from 0 to 1")
-    return value
+def number(
+    name: str, kind: Callable[[str], Number], words: str, low: float, high: float = math.inf, *, above: bool = False
+) -> Callable[[str], Number]:
+    """A number within bounds, for argparse, which speaks of it by `name`.
+
+    Args:
+        name: of what it is.
+        kind: `int` or `float`.
+        words: what to give, for whoever gave something else.
+        low, high: the bounds.
+        above: whether `low` itself is too low.
+    """
+
+    def read(text: str) -> Number:
+        value = kind(text)
+        if not low <= value <= high or (above and value == low):
+            raise argparse.ArgumentTypeError(words)
+        return value
+
+    read.__name__ = name
+    return read
 
 
-def seconds(text: str) -> float:
-    """Seconds of a window or hop, for argparse."""
-    value = float(text)
-    if not 0 < value <= 600:
-        raise argparse.ArgumentTypeError("give seconds above 0 and up to 600")
-    return value
-
-
-def period(text: str) -> float:
-    """A length of time that may be nothing, for argparse."""
-    value = float(text)
-    if not 0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError("give seconds from 0 up")
-    return value
-
-
-def count(text: str) -> int:
-    """A whole number from 1 up, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("give a whole number from 1 up")
-    return value
+share = number("share", float, "give a score from 0 to 1", 0, 1)
+seconds = number("seconds", float, "give seconds above 0 and up to 600", 0, 600, above=True)
+period = number("period", float, "give seconds from 0 up", 0, 1e6)
+count = number("count", int, "give a whole number from 1 up", 1)
 
 
 def _threshold(text: str) -> tuple[str, float]:

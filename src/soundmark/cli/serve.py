@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soundmark.cli.options import MODEL_HELP, model_asked
+from soundmark.cli.options import MODEL_HELP, model_asked, number
 
 if TYPE_CHECKING:
     from soundmark.serve.models import Served
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ASKED = "SOUNDMARK_SERVE"  # what was asked for, for the processes of a server
 KEYS = "SOUNDMARK_KEYS"
+_port = number("port", int, "give a port from 0 to 65535", 0, 65535)
+_count = number("count", int, "give a whole number from 1 up", 1, 10_000)
+_number = number("number", float, "give a number above 0", 0, 100_000, above=True)
 EXAMPLES = """examples:
   soundmark serve                                        the model that comes along, at http://127.0.0.1:8000
   soundmark serve --model runs/esc50 --model mn04        two models; the first answers where none is asked for
@@ -132,13 +135,15 @@ def _keys(path: str | None) -> tuple[str, ...]:
 def _models(args: argparse.Namespace) -> list[Served]:
     from soundmark.published import load
     from soundmark.serve.models import alarm_view, by_name, served
+    from soundmark.tasks import load_view
 
     found = []
     for given in args.model or [None]:
         name, given = _named(given)
         classifier = load(model_asked(given), threads=1)
         view = alarm_view(classifier, args.alarm)
-        found.append(served(classifier, name, _view(view, classifier.metadata) if view else None))
+        task = str(classifier.metadata.get("task", ""))
+        found.append(served(classifier, name, load_view(view, task) if view else None))
     return list(by_name(found).values())
 
 
@@ -148,30 +153,3 @@ def _named(given: str | None) -> tuple[str | None, str | None]:
         name, _, given = given.partition("=")
         return name, given
     return None, given
-
-
-def _view(name: str, metadata: dict[str, Any]) -> Any:
-    from soundmark.tasks.view import load_view
-
-    return load_view(name, str(metadata.get("task", "")).partition("?")[0])
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("give a port from 0 to 65535")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 10_000:
-        raise argparse.ArgumentTypeError("give a whole number from 1 up")
-    return value
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError("give a number above 0")
-    return value

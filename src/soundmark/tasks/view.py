@@ -158,9 +158,14 @@ def views(task_name: str) -> list[View]:
 def load_view(name_or_path: str, task_name: str) -> View:
     """A shipped view by name, or a user's view by the path of its TOML file.
 
+    Args:
+        name_or_path: of the view.
+        task_name: of its task, with settings or without.
+
     Raises:
         TaskError: if there is no such view (those there are get listed), or its file is malformed.
     """
+    task_name = task_name.partition("?")[0]
     shipped = {view.name: view for view in views(task_name)}
     if name_or_path in shipped:
         return shipped[name_or_path]
