@@ -1,7 +1,7 @@
 """A day of sound through one listener, as quickly as it goes: does its memory stay flat, does it keep up on one core?
 
     python benchmarks/listen_day.py                     # 24 h of sound; some 20 minutes on an idle core
-    python benchmarks/listen_day.py --hours 1 --out /tmp/hour.json
+    python benchmarks/listen_day.py --hours 1 --out hour.json
 
 The sound is synthesised: faint noise at 44.1 kHz, with a burst of tones every half a minute, so that events come and
 go. It goes the way of a live source, block by block of a tenth of a second, through the backlog, streaming resampling,
