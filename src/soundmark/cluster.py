@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from soundmark import embeddings, encoders, partitions
+from soundmark.environment import cores
 from soundmark.errors import MissingExtra, SoundmarkError
 from soundmark.parted import identity
 from soundmark.partitions import Job, Made, Order
@@ -185,8 +186,7 @@ def connected(address: str = "", workers: int | None = None) -> Iterator[tuple[A
 def _begin(ray: Any, address: str, workers: int | None) -> None:
     given: dict[str, Any] = {"address": address or "local", "logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        given |= {"num_cpus": workers or cores, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+        given |= {"num_cpus": workers or cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
     for left in reversed(range(1 if address else _STARTS)):
         try:
             _knock(address)

@@ -44,10 +44,15 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.system(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": cores(),
         "threads": found,
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

@@ -78,7 +78,7 @@ class AdamClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def stages(self, X: np.ndarray | Rows, y: np.ndarray, new: np.ndarray | Rows) -> Iterator[np.ndarray]:
         """Train, and give the probabilities of `new` (n, dim) after every epoch: (n, classes) each time."""
         for _ in self._train(X, y):
-            yield self.predict_proba(new)
+            yield said_of(self, new)
 
     def _train(self, X: np.ndarray | Rows, y: np.ndarray) -> Iterator[None]:
         if isinstance(X, Rows):
@@ -113,11 +113,9 @@ class AdamClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     raise ValueError("the weights grew beyond all bounds: choose a lower learning rate")
                 yield
 
-    def predict_proba(self, X: np.ndarray | Rows) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, classes), rows summing to one."""
         check_is_fitted(self, "coefs_")
-        if isinstance(X, Rows):
-            return np.concatenate([self.predict_proba(block) for block in X.blocks()])
         said = validate_data(self, X, reset=False, dtype=np.float64)  # a row says the same in any company
         for i, (weights, bias) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
             said = (np.maximum(said, 0.0) if i else said) @ weights + bias
