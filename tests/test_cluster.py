@@ -14,21 +14,14 @@ from typing import Any
 
 import pytest
 
+from rays import ENCODER, MARKS, TASK
 from soundmark import cluster, parted, partitions
 from soundmark.cli import main
 from soundmark.errors import AudioError, MissingExtra, SoundmarkError
 from soundmark.parted import identity
 from soundmark.tasks.base import Task
 
-TASK = "toy?clips=10&seconds=0.5"
-ENCODER = "logmel?rate=16000&window=512&hop=256&bands=16"
-# Ray leaves sockets and files to the end of the process, and says deprecated things of its own parts.
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"),
-]
+pytestmark = MARKS
 
 
 def write(task: Task, folder: Path, **more: Any) -> partitions.Written:

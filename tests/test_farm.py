@@ -9,18 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rays import ENCODER, MARKS, TASK
 from soundmark import benchmark, cells, farm
 from soundmark.cli import main
 from soundmark.tasks.base import Task
 
-TASK = "toy?clips=10&seconds=0.5"
-ENCODER = "logmel?rate=16000&window=512&hop=256&bands=16"
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"),
-]
+pytestmark = MARKS
 
 
 def command(folder: Path, *more: str) -> list[str]:

@@ -6,14 +6,13 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from soundmark import audio
-from soundmark.cli import main
 from soundmark.tasks.esc50 import CLASSES as ESC50_CLASSES
 
 RATE = 8000
@@ -39,13 +38,8 @@ def write(path: Path, level: float, seconds: float = 1.0) -> None:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    def call(*words: Any) -> tuple[int, str, str]:
-        code = main(["classify", *map(str, words)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def said(call: Said) -> Said:
+    return partial(call, "classify")
 
 
 def test_a_recording_has_a_page_of_its_own(place: Path, said: Said) -> None:

@@ -6,14 +6,13 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from soundmark import audio, eventfiles
-from soundmark.cli import main
 
 RATE = 8000
 Said = Callable[..., tuple[int, str, str]]
@@ -31,13 +30,8 @@ def place(tmp_path: Path, tiny_model: Callable[..., bytes], monkeypatch: pytest.
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    def call(*words: Any) -> tuple[int, str, str]:
-        code = main(["events", *map(str, words)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def said(call: Said) -> Said:
+    return partial(call, "events")
 
 
 def test_events_are_printed(place: Path, said: Said) -> None:
