@@ -36,13 +36,8 @@ def recording(tmp_path: Path, tiny_model: Callable[..., bytes], monkeypatch: pyt
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    def call(*words: Any) -> tuple[int, str, str]:
-        code = main(["listen", *map(str, words), "--window", "1", "--hop", "0.25"])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def said(call: Said) -> Said:
+    return lambda *words: call("listen", *words, "--window", 1, "--hop", 0.25)
 
 
 def test_a_recording_is_told_as_it_would_be_heard(recording: Path, said: Said) -> None:
