@@ -11,13 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from soundmark import audio
-from soundmark.cli import main
 from soundmark.cli.screen import Screen, clock, plain
 from soundmark.listen import Moment
 
