@@ -48,7 +48,7 @@ function failed(problem) {
 }
 
 // The picture of a file, drawn from what the browser can decode of it; the service decodes for itself.
-async function picture(file, duration) {
+async function picture(file) {
   try {
     const context = new OfflineAudioContext(1, 1, 32000);
     const sound = await context.decodeAudioData(await file.arrayBuffer());
@@ -76,7 +76,7 @@ async function hear(file) {
     show.events(said.events);
     show.alarm(said.alarm, chosen, strongest(said, chosen));
     $("over-time").hidden = false;
-    const columns = await picture(file, duration);
+    const columns = await picture(file);
     view = { columns, most: columns.length, windows, labels: best(windows), from: 0, to: duration };
     draw();
     const [first] = said.labels;
