@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soundmark import cluster, partitions, tasks
+from soundmark import audio, cluster, partitions, tasks
 from soundmark.environment import environment
 from soundmark.files import write_json
 from soundmark.tasks.base import Clip, Task
@@ -161,10 +161,17 @@ def main() -> None:
                     "median_seconds": round(statistics.median(times[engine]), 3),
                     "peak_mib": round(max(peaks[engine]), 1),
                 }
-    write_json(args.out, written(args, found))
+    write_json(args.out, written(args, found, statistics.fmean(length(task, clip) for clip in task.clips[::20])))
 
 
-def written(args: argparse.Namespace, found: dict[str, dict[int, dict[str, object]]]) -> dict[str, object]:
+def length(task: Task, clip: Clip) -> float:
+    """Seconds of a recording, as its header has them."""
+    return audio.info(task.path(clip)).duration
+
+
+def written(
+    args: argparse.Namespace, found: dict[str, dict[int, dict[str, object]]], seconds: float
+) -> dict[str, object]:
     """The result's file: a table for people, and all numbers."""
     lines = {
         engine: line(rows, (float(str(row["median_seconds"])) for row in rows.values()))
@@ -185,7 +192,7 @@ def written(args: argparse.Namespace, found: dict[str, dict[int, dict[str, objec
     default = [args.task, args.encoder, args.counts, args.workers] == ["esc50", "logmel", list(COUNTS), 2]
     rest = "" if default else f" --task {args.task} --encoder {args.encoder} --workers {args.workers} --counts "
     return {
-        "title": f"Embedding by number of clips, {args.workers} workers",
+        "title": f"Embedding by number of clips, `{args.encoder}`, {args.workers} workers",
         "command": "python benchmarks/cost.py" + (rest + " ".join(map(str, args.counts)) if rest else ""),
         "columns": ["clips", *(f"{engine}, {what}" for engine in found for what in ("s", "MiB"))],
         "rows": [
@@ -194,6 +201,9 @@ def written(args: argparse.Namespace, found: dict[str, dict[int, dict[str, objec
         ],
         "notes": notes,
         "what": f"{args.task}, {args.encoder}, {args.pooling}; whole processes, each into a new folder",
+        "encoder": args.encoder,
+        "workers": args.workers,
+        "clip_seconds": round(seconds, 3),
         "lines": lines,
         "measured": {engine: {str(count): row for count, row in rows.items()} for engine, rows in found.items()},
         "cores": os.cpu_count(),
