@@ -130,6 +130,29 @@ def test_a_mean_over_folds_is_called_so(results: Path) -> None:
     assert "| accuracy, mean over folds | 90.0 % |" in tables.headlines(results)
 
 
+def test_probes_of_several_tasks_stand_side_by_side_whole_ones_first_and_the_best_in_bold(results: Path) -> None:
+    folder = results / "leaderboard"
+    folder.mkdir()
+    for task, protocol, head, seed, value in (
+        ("nsynth", "official", "linear", 0, 0.5), ("esc50", "official 5 folds", "linear", 0, 0.6),
+        ("esc50", "official 5 folds", "linear", 1, 0.7), ("esc50", "official 5 folds", "three-layer", 0, 0.8),
+        ("a", "sample: 5 group folds", "linear", 0, 0.9),
+    ):  # fmt: skip
+        learner = {"encoder": "mn04", "pooling": "mean", "head": head}
+        cell = measured(value, task=task, protocol=protocol, learner=learner, clips=57, seed=seed)
+        (folder / f"{task}{head}{seed}.json").write_text(json.dumps(cell), encoding="utf-8")
+    text = tables.TABLES["leaderboard"](results)
+    assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
+        "| `esc50` | 57 | accuracy | 65.0 ± 7.1 (58.0 to 72.0) | **80.0** (78.0 to 82.0) |",
+        "| `nsynth` | 57 | accuracy | **50.0** (48.0 to 52.0) |  |",
+        "| `a`, sample | 57 | accuracy | **90.0** (88.0 to 92.0) |  |",
+    ]
+    assert (
+        "soundmark benchmark --tasks a esc50 nsynth --encoders mn04 --poolings mean --heads linear three-layer "
+        "--seeds 2 --allow-partial --out results/leaderboard\n"
+    ) in text
+
+
 def trained(fold: str, epochs: int, **more: Any) -> dict[str, Any]:
     rows = [
         {"stage": stage, "epoch": epoch, "rate": 1 / 3000, "train_loss": 2 / 3, "valid_loss": None, "seconds": 6.123456}

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import leaderboards
 from markup import interval, machine, nothing, ordered, paragraphs, percent, plain, table
 from pretrained import FOLDERS
 
@@ -201,7 +202,7 @@ def odd_inputs(results: Path) -> str:
     return paragraphs(plain(content), plain(more) if more["rows"] else "")
 
 
-BY_FOLDER = {**FOLDERS, **networks.FOLDERS}
+BY_FOLDER = {**FOLDERS, **networks.FOLDERS, **leaderboards.FOLDERS}
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "headlines": headlines,
@@ -243,24 +244,12 @@ def read(path: Path) -> Json:
 
 
 def grid_cells(results: Path) -> dict[str, list[Json]]:
-    """Cells of the grid by task. Seeds of one learner become one cell: their mean, and the widest interval."""
-    seeds: dict[tuple[str, ...], list[Json]] = defaultdict(list)
-    for cell in read_all(results / "grid"):
-        names = cell["learner"]
-        # Not a choice among candidates, which belongs to the runs, nor a part of a data set, which the leaderboard has.
-        if "encoder" in names and not networks.part(cell):
-            seeds[cell["task"], names["encoder"], names["pooling"], names["head"]].append(cell)
+    """Cells of the grid by task, those of several seeds as one."""
+    # Not a choice among candidates, which belongs to the runs, nor a part of a data set, which the leaderboard has.
+    cells = [each for each in read_all(results / "grid") if "encoder" in each["learner"] and not networks.part(each)]
     tasks: dict[str, list[Json]] = defaultdict(list)
-    for (task, encoder, pooling, head), cells in seeds.items():
-        scores = [cell["headline"] for cell in cells]
-        together = {
-            "metric": scores[0]["metric"],
-            "value": sum(score["value"] for score in scores) / len(scores),
-            "low": min(score["low"] for score in scores),
-            "high": max(score["high"] for score in scores),
-        }
-        names = {"encoder": encoder, "pooling": pooling, "head": head, "seeds": len(cells), "headline": together}
-        tasks[task].append(cells[0] | names)
+    for cell in leaderboards.over_seeds(cells):
+        tasks[cell["task"]].append(cell)
     return dict(sorted(tasks.items()))
 
 
