@@ -36,6 +36,7 @@ from soundmark.tasks.base import Clip, Task
 COUNTS = (250, 500, 1000, 2000, 20_000)
 ENGINES = ("local", "ray")
 LOOK_SECONDS = 0.2
+RESULT = "results/benchmarks/cost.json"
 
 
 def collection(task: Task, count: int, folder: Path) -> None:
@@ -127,7 +128,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--repeats", type=int, default=3, help="of counts up to 2000; larger ones are measured once")
     options.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    options.add_argument("--out", default="results/benchmarks/cost.json")
+    options.add_argument("--out", default=RESULT)
     options.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
     args = options.parse_args()
     if args.only:
@@ -189,11 +190,12 @@ def written(
             f"On Ray it is {more['start_seconds']:+.1f} s at the start and {more['ms_per_clip']:+.2f} ms a clip."
         )
     notes.append("Peak memory is that of all processes together, what they share counted once.")
-    default = [args.task, args.encoder, args.counts, args.workers] == ["esc50", "logmel", list(COUNTS), 2]
-    rest = "" if default else f" --task {args.task} --encoder {args.encoder} --workers {args.workers} --counts "
+    default = {"task": "esc50", "encoder": "logmel", "pooling": "mean+std", "workers": 2, "out": RESULT}
+    words = [f"--{name} {getattr(args, name)}" for name, value in default.items() if getattr(args, name) != value]
+    words += [f"--counts {' '.join(map(str, args.counts))}"] if args.counts != list(COUNTS) else []
     return {
         "title": f"Embedding by number of clips, `{args.encoder}`, {args.workers} workers",
-        "command": "python benchmarks/cost.py" + (rest + " ".join(map(str, args.counts)) if rest else ""),
+        "command": " ".join(["python benchmarks/cost.py", *words]),
         "columns": ["clips", *(f"{engine}, {what}" for engine in found for what in ("s", "MiB"))],
         "rows": [
             [f"{count:,}", *(f"{found[e][count][key]:.1f}" for e in found for key in ("median_seconds", "peak_mib"))]
