@@ -84,6 +84,11 @@ def test_everything_it_says_is_on_the_card(said: Callable[..., str]) -> None:
     assert "A best score below 0.250 means `unknown`" in text
 
 
+def test_a_teachers_published_weights_are_not_called_the_models_own(said: Callable[..., str]) -> None:
+    learner = {"network": "mark1", "teacher": "finetune-mn04"}
+    assert "* it or its teacher begins with published weights: mn04" in said(**SAID | {"learner": learner})
+
+
 def test_nothing_is_made_up_for_what_it_does_not_say(said: Callable[..., str]) -> None:
     text = said()
     titles = [line for line in text.splitlines() if line.startswith("#")]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +30,25 @@ def test_memory_is_the_most_that_is_there_at_a_time() -> None:
         product = three @ weights.t().reshape(250, 300).t().repeat(4, 1)[:1000]
     assert 2_000_000 < watch.peak < 4_000_000
     assert product.shape == (250, 250)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+def test_weights_whose_layout_is_hidden_take_nothing() -> None:
+    with torch.inference_mode(), costs.Watch() as watch:
+        hidden = torch.zeros(100, 250).to_mkldnn()
+        assert hidden.is_mkldnn
+        shown = hidden.to_dense() + 1
+    assert shown.sum() == 25_000
+    assert 100_000 <= watch.peak <= 300_000
+
+
+@pytest.mark.weights
+def test_what_a_network_with_convolutions_in_one_pass_costs(toy: Task, checkpoint: Callable[[str], Path]) -> None:
+    weights = torch.load(checkpoint("mn04"), map_location="cpu", weights_only=True)
+    kernels = sum(each.numel() for name, each in weights.items() if name.startswith("features") and each.dim() > 1)
+    found = costs.of_encoder(toy, Heard(encoders.load("mn04"), Pooling("mean")), clips=1)
+    assert kernels <= found["encoder_parameters"] < 1.03 * kernels  # and a bias for every channel
+    assert 0.064 < found["encode_mb"] < 100  # half a second at 32 kHz, and its maps
 
 
 def test_what_encoding_costs(toy: Task) -> None:

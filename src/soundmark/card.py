@@ -70,9 +70,10 @@ def _data(said: Mapping[str, Any]) -> Iterator[str]:
     facts = ("title", "clips", "source", "licence")
     yield from (f"* {name}: {_text(data[name])}" for name in facts if data.get(name))
     yield from (f"* {_text(note)}" for note in _list(data.get("notes")))
+    began = "it or its teacher begins" if _table(said.get("learner")).get("teacher") else "begins"
     for each in map(_table, _list(said.get("pretrained"))):
         told = [text for name in ("name", "trained_on", "licence") if (text := _text(each.get(name)))]
-        yield f"* begins with published weights: {', '.join(told)}"
+        yield f"* {began} with published weights: {', '.join(told)}"
     yield ""
 
 

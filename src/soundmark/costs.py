@@ -17,6 +17,7 @@ from onnx import TensorProto
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from soundmark import embeddings, heads
+from soundmark.encoders.fused import learnt
 from soundmark.encoders.vectors import Vectors
 from soundmark.errors import SoundmarkError
 from soundmark.head_graphs import has_graph, head_graph
@@ -42,7 +43,7 @@ def of_encoder(task: Task, heard: Heard, clips: int = CLIPS) -> dict[str, Any]:
         take at a time on the way, weights apart, in megabytes. What cannot be known, as within another engine or where
         no clip can be read, is None.
     """
-    numbers = sum(each.numel() for each in heard.encoder.parameters())
+    numbers = learnt(heard.encoder)
     waveforms = []
     for i in np.unique(np.linspace(0, len(task.clips) - 1, min(clips, len(task.clips))).astype(int)):
         try:
@@ -62,7 +63,7 @@ def of_encoder(task: Task, heard: Heard, clips: int = CLIPS) -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
     hidden = heard.encoder.traceable is not heard.encoder  # another engine computes, out of sight
     return {
-        "encoder_parameters": sum(each.numel() for each in heard.encoder.traceable.parameters()) if hidden else numbers,
+        "encoder_parameters": learnt(heard.encoder.traceable) if hidden else numbers,
         "encode_ms": round(1000 * median(seconds), 3),
         "encode_mb": None if hidden or not watch.peak else round(watch.peak / _MEGABYTE, 3),
     }
@@ -143,5 +144,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _storages(values: Iterable[Any]) -> Iterator[torch.UntypedStorage]:
     for value in values:
         for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, torch.Tensor):
+            if (
+                isinstance(each, torch.Tensor) and each.layout is torch.strided
+            ):  # weights laid out for oneDNN hide theirs
                 yield each.untyped_storage()

@@ -254,6 +254,17 @@ def unfreeze(module: nn.Module) -> None:
                 part.register_parameter(name, nn.Parameter(value.detach().clone()))
 
 
+def learnt(module: nn.Module) -> int:
+    """How many numbers of a network were learnt: its parameters, and the weights that a frozen one holds as buffers."""
+    found = sum(each.numel() for each in module.parameters())
+    for part in module.modules():
+        weights = (part._buffers.get(name) for name in (*_LEARNT, "kernel"))
+        found += sum(each.numel() for each in weights if each is not None)
+        if isinstance(part, Packed) and part._packed is not None:
+            found += part._restored(part._packed).numel()
+    return found
+
+
 @functools.cache
 def _packs(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has oneDNN's fused operators for a type, and they give what the ordinary ones give.
