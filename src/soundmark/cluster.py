@@ -126,6 +126,7 @@ class Worker:
             self.trouble = str(error)
             return
         self.order = Order(Path(), task, module, encoder_name, pooling, about, (), 0)
+        self.threads = embeddings.worker_threads(1)  # one for good: every new thread would keep memory of its own
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Make the partitions of a table of jobs: number, bytes, and the clips that could not be read."""
@@ -134,8 +135,7 @@ class Worker:
             if self.trouble:
                 found.append((0, b"", "{}", self.trouble))
                 continue
-            with embeddings.worker_threads(1) as threads:
-                one = partitions.make(self.order, Job.of(text), threads)
+            one = partitions.make(self.order, Job.of(text), self.threads)
             found.append((one.number, one.content, json.dumps(one.bad), ""))
         numbers, contents, bad, trouble = (list(column) for column in zip(*found, strict=True))
         return pa.table(
