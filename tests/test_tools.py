@@ -187,6 +187,13 @@ def test_headlines_of_networks_count_augmentations_and_name_the_device(network: 
     assert "no augmentations" not in tables.headlines(network)
 
 
+def test_a_teacher_is_named(network: Path) -> None:
+    run = json.loads((network / "runs" / "network.json").read_text(encoding="utf-8"))
+    run["learner"]["teacher"] = "finetune-mn04"
+    (network / "runs" / "network.json").write_text(json.dumps(run), encoding="utf-8")
+    assert "· 5 augmentations · taught by `finetune-mn04` | accuracy |" in tables.headlines(network)
+
+
 def test_tables_without_networks_have_no_column_for_them(results: Path) -> None:
     assert "trained on" not in tables.headlines(results)
     assert "trained on" not in tables.alarms(results)

@@ -85,7 +85,8 @@ def is_network(run: Json) -> bool:
 def parts(named: Mapping[str, str]) -> list[str]:
     """Network and training as code, augmentations counted: their text would take the table's width."""
     said = [f"`{named[key]}`" for key in ("network", "training") if named.get(key)]
-    return [*said, counted(named.get("augment", ""))]
+    taught = [f"taught by `{named['teacher']}`"] if named.get("teacher") else []
+    return [*said, counted(named.get("augment", "")), *taught]
 
 
 def chosen(name: str) -> list[str]:
