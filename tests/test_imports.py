@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ FLOORS = [
 HEAVY = ("torch", "sklearn", "librosa", "pandas", "pyarrow", "matplotlib", "scipy", "onnx", "skl2onnx", "numba")
 
 
+@functools.cache  # reading all of the package takes seconds
 def rooms() -> dict[str, set[str]]:
     """Every room (top-level module or folder) with the rooms it imports, wherever the import stands."""
     found: dict[str, set[str]] = {}
