@@ -144,7 +144,6 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _storages(values: Iterable[Any]) -> Iterator[torch.UntypedStorage]:
     for value in values:
         for each in value if isinstance(value, tuple | list) else (value,):
-            if (
-                isinstance(each, torch.Tensor) and each.layout is torch.strided
-            ):  # weights laid out for oneDNN hide theirs
+            # Weights that were laid out for oneDNN have no storage to be seen.
+            if isinstance(each, torch.Tensor) and each.layout is torch.strided:
                 yield each.untyped_storage()
