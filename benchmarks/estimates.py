@@ -18,6 +18,7 @@ from typing import Any
 
 from soundmark.environment import environment
 from soundmark.files import write_json
+from soundmark.pace import words
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 
@@ -50,15 +51,10 @@ def core_seconds(cost: dict[str, Any], engine: str) -> float:
 
 
 def estimate(cost: dict[str, Any], collection: Collection, engine: str) -> dict[str, float]:
-    """Hours, and what the disks must give meanwhile."""
+    """Seconds, and what the disks must give meanwhile."""
     work = collection.clips * collection.seconds * core_seconds(cost, engine) / collection.cores
     seconds = cost["lines"][engine]["start_seconds"] + work
-    return {"hours": seconds / 3600, "megabytes_per_second": collection.clips * collection.megabytes_per_clip / seconds}
-
-
-def words(hours: float) -> str:
-    """Minutes below an hour."""
-    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"
+    return {"seconds": seconds, "megabytes_per_second": collection.clips * collection.megabytes_per_clip / seconds}
 
 
 def main() -> None:
@@ -76,9 +72,9 @@ def main() -> None:
         for collection in COLLECTIONS:
             engine = "ray" if "ray" in cost["lines"] and collection.cores > cost["workers"] else "local"
             found = estimate(cost, collection, engine)
-            numbers.append({"encoder": cost["encoder"], "engine": engine, **vars(collection), **found})
+            numbers.append({"encoder": cost["encoder"], "engine": engine, "of": vars(collection), **found})
             what = f"{collection.name}, {collection.clips:,} clips of {collection.seconds:g} s"
-            time, rate = words(found["hours"]), f"{found['megabytes_per_second']:.1f} MB/s"
+            time, rate = words(found["seconds"]), f"{found['megabytes_per_second']:.1f} MB/s"
             rows.append([what, f"`{cost['encoder']}`", f"{collection.cores} cores, {engine}", time, rate])
     each = "; ".join(f"`{c['encoder']}` {1000 * core_seconds(c, 'local'):.2f} ms" for c in costs)
     write_json(

@@ -13,6 +13,8 @@ from markup import interval, machine, ordered, paragraphs, table
 import networks
 
 Json = dict[str, Any]
+Learner = tuple[str, str, str]
+"""Encoder, pooling, head."""
 
 
 def over_seeds(cells: Iterable[Json]) -> list[Json]:
@@ -39,8 +41,8 @@ def over_seeds(cells: Iterable[Json]) -> list[Json]:
 
 def side_by_side(cells: Sequence[Json]) -> str:
     """Tasks down, as whole and as samples; encoders and heads across; the best of each task is bold."""
-    learners: dict[tuple[str, str, str], None] = {}
-    by_task: dict[str, dict[tuple[str, str, str], Json]] = defaultdict(dict)
+    learners: dict[Learner, None] = {}
+    by_task: dict[str, dict[Learner, Json]] = defaultdict(dict)
     for cell in over_seeds(cells):
         names = cell["encoder"], cell["pooling"], cell["head"]
         learners[names] = None
@@ -78,16 +80,22 @@ def _cell(cell: Json | None, top: float) -> str:
     return f"{f'**{value}**' if score['value'] == top else value}{spread} ({interval(score)})"
 
 
-def _commands(learners: Sequence[tuple[str, str, str]], seeds: int, tasks: Iterable[str]) -> str:
+def _commands(learners: Sequence[Learner], seeds: int, tasks: Iterable[str]) -> str:
     """A command for every pooling: a grid has each encoder with each pooling."""
     lines = []
     for pooling in ordered(pooling for _, pooling, _ in learners):
-        encoders = ordered(encoder for encoder, of, _ in learners if of == pooling)
-        heads = ordered(head for _, of, head in learners if of == pooling)
-        words = ["soundmark", "benchmark", "--tasks", *sorted(tasks), "--encoders", *encoders, "--poolings", pooling]
-        words += ["--heads", *heads, "--seeds", str(seeds), "--allow-partial", "--out", "results/leaderboard"]
-        lines.append(shlex.join(words))
+        some = [names for names in learners if names[1] == pooling]
+        lines.append(command(sorted(tasks), some, seeds, "--allow-partial", "--out", "results/leaderboard"))
     return "```sh\n" + "\n".join([*lines, "soundmark leaderboard results/leaderboard -o results"]) + "\n```"
+
+
+def command(tasks: Iterable[str], learners: Sequence[Learner], seeds: int, *more: str) -> str:
+    """The command that measures a grid which holds all of these learners."""
+    words = ["soundmark", "benchmark", "--tasks", *tasks]
+    for place, option in enumerate(("--encoders", "--poolings", "--heads")):
+        words += [option, *ordered(names[place] for names in learners)]
+    words += ["--seeds", str(seeds)] if seeds > 1 else []
+    return shlex.join([*words, *more])
 
 
 FOLDERS = {

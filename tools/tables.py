@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import shlex
 import sys
@@ -325,16 +326,11 @@ def full_rows(cells: Iterable[Json]) -> str:
 
 def grid_command(cells: Sequence[Json]) -> str:
     """The command that measures all these cells, and what it still has to do."""
-    words = ["soundmark", "benchmark", "--tasks", cells[0]["task"]]
-    whole = 1
-    for option, key in (("--encoders", "encoder"), ("--poolings", "pooling"), ("--heads", "head")):
-        names = ordered(cell[key] for cell in cells)
-        whole *= len(names)
-        words += [option, *names]
-    seeds = max(cell["seeds"] for cell in cells)
-    words += ["--seeds", str(seeds)] if seeds > 1 else []
+    learners = [(cell["encoder"], cell["pooling"], cell["head"]) for cell in cells]
+    whole = math.prod(len(set(names)) for names in zip(*learners, strict=True))
     todo = f"{len(cells)} of its {whole} cells are measured so far." if len(cells) < whole else ""
-    return paragraphs(f"```sh\n{shlex.join(words)}\n```", todo)
+    command = leaderboards.command([cells[0]["task"]], learners, max(cell["seeds"] for cell in cells))
+    return paragraphs(f"```sh\n{command}\n```", todo)
 
 
 def commands(runs: Sequence[Json]) -> str:
