@@ -77,7 +77,8 @@ def _cell(cell: Json | None, top: float) -> str:
     score = cell["headline"]
     value = f"{100 * score['value']:.1f}"
     spread = "" if score["std"] is None else f" ± {100 * score['std']:.1f}"
-    return f"{f'**{value}**' if score['value'] == top else value}{spread} ({interval(score)})"
+    lines = f"{f'**{value}**' if score['value'] == top else value}{spread}", interval(score)
+    return "<br>".join(line.replace(" ", "\u00a0") for line in lines)  # narrow columns must not break within a number
 
 
 def _commands(learners: Sequence[Learner], seeds: int, tasks: Iterable[str]) -> str:
