@@ -171,6 +171,39 @@ def streams(args: argparse.Namespace, recordings: list[bytes], options: list[str
     return {"rate": RATE, "seconds": args.stream_seconds, "rows": rows, "most": most, "per_core": most / cores()}
 
 
+def table(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as rows, for the documentation: medians over the rounds."""
+    names = {"bare": "minimal endpoint", "soundmark": "Soundmark"}
+    rows = []
+    for clients in result["load"]["bare"]:
+        for name, title in names.items():
+            rounds = result["load"][name][clients]
+            rate = statistics.median(each["per_second"] for each in rounds)
+            late = [statistics.median(each["ms"][key] for each in rounds) for key in ("p50", "p95", "p99")]
+            wrong = sum(each["lost"] + sum(each["others"].values()) for each in rounds)
+            times = f"**{result['times_the_bare_endpoint'][clients]:.2f} times**" if name == "soundmark" else ""
+            rows.append([title, clients, f"{rate:.0f}", times, *(f"{ms:.0f} ms" for ms in late), wrong])
+    sound, flood, heard = result["recordings"], result["overload"], result["streams"]
+    notes = [
+        f"Whole recordings of {sound['seconds']:g} s in the body of a request ({'; '.join(sound['formats'])}), model "
+        f"`{result['model']}`; {result['what']}.",
+        f"Of {flood['clients']} clients where {flood['let_in']} are let in, the others are answered 503 after "
+        f"{flood['refused']['ms']['p50']:.0f} ms (99 %: {flood['refused']['ms']['p99']:.0f} ms), while "
+        f"{flood['answered']['per_second']:.0f} requests a second are served.",
+    ]
+    if heard:
+        windows = {row["streams"]: row["seconds_late"]["p99"] for row in heard["rows"]}
+        limit = "" if heard["rows"][-1]["in_time"] else "; more were too many"
+        notes.append(
+            f"Streams of {heard['rate'] / 1000:g} kHz heard in time at once: {heard['most']}, which is "
+            f"{heard['per_core']:g} for each core{limit}. Windows were told of at most so late (99 %): "
+            + ", ".join(f"{late:.2f} s of {count} streams" for count, late in windows.items())
+            + "."
+        )
+    columns = ["server", "clients", "requests a second", "", "median", "95 %", "99 %", "errors"]
+    return {"columns": columns, "rows": rows, "notes": notes}
+
+
 def main() -> None:
     """Measure and write results/benchmarks/serve.json."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,6 +226,7 @@ def main() -> None:
     infos = [audio.info(content) for content in recordings]
     chosen = ["--model", args.model] if args.model else []
     result = {
+        "title": "The service under load, beside a minimal endpoint",
         "command": "python benchmarks/serve.py RECORDING...",
         "what": "client and server on one machine, which share its cores; rounds in turns",
         "model": (args.model and Path(args.model).name) or "mark1",
@@ -207,7 +241,7 @@ def main() -> None:
         "streams": streams(args, recordings, chosen) if args.streams else None,
         "environment": environment(),
     }
-    write_json(args.out, result)
+    write_json(args.out, result | table(result))
     print(f"times the bare endpoint: {result['times_the_bare_endpoint']}")
 
 

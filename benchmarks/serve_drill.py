@@ -236,6 +236,25 @@ def verdict(result: dict[str, Any]) -> list[str]:
     return wrong
 
 
+def table(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as rows, for the documentation."""
+
+    def told(seen: dict[str, int]) -> str:
+        return ", ".join(f"{count} x {what}" for what, count in sorted(seen.items()))
+
+    rows = [[name, sum(seen.values()), told(seen)] for name, seen in result["malformed"]["answers"].items()]
+    killed, stopped, memory = result["killed"], result["stopped"], result["malformed"]["server_mib"]
+    notes = [
+        f"Of {result['malformed']['uploads']} malformed uploads some are cut off by the client, or stand still for "
+        f"{SLOW_SECONDS:g} s; `closed` is a connection that got no answer. The server's process had "
+        f"{memory[1]:.0f} MiB after a tenth of them and {memory[-1]:.0f} MiB in the end.",
+        f"{killed['kills']} processes that decode were killed under 8 clients: {told(killed['answers'])}.",
+        f"SIGTERM under {stopped['clients']} clients: {stopped['answered']} requests answered, {stopped['unanswered']} "
+        f"left unanswered, ended after {stopped['seconds_to_end']:g} s.",
+    ]
+    return {"columns": ["uploads", "count", "answers"], "rows": rows, "notes": notes}
+
+
 def main() -> None:
     """Drill and write results/benchmarks/serve_drill.json."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -249,6 +268,7 @@ def main() -> None:
     content = Path(args.recording).read_bytes()
     with serving(soundmark()) as server:
         result: dict[str, Any] = {
+            "title": "What the service survives",
             "command": "python benchmarks/serve_drill.py RECORDING",
             "malformed": asyncio.run(malformed(server, content, args.uploads, args.seed)),
             "killed": asyncio.run(killed(server, content, args.kill_seconds)),
@@ -257,7 +277,7 @@ def main() -> None:
         result["stopped"] = asyncio.run(stopped(server, content, args.clients))
     result["wrong"] = verdict(result)
     result["environment"] = environment()
-    write_json(args.out, result)
+    write_json(args.out, result | table(result))
     print(result["malformed"]["answers"], result["killed"], result["stopped"], sep="\n")
     if result["wrong"]:
         sys.exit("\n".join(result["wrong"]))
