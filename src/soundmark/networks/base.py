@@ -15,7 +15,7 @@ class Network(nn.Module):
     """Waveforms to logits in three steps: `hear` (fixed), `vectors` and `head` (both trained).
 
     Subclasses set the attributes and define `vectors`; `hear` needs defining only where there is no front end, and
-    `whole` where whole clips are heard otherwise than the parts of clips in training.
+    `views` where a clip that is measured or recognised is heard more than once.
 
     Attributes:
         spec: canonical name in the grammar.
@@ -38,17 +38,25 @@ class Network(nn.Module):
         """(batch, samples) to what `vectors` takes: levels (batch, frames, bands), or the waveforms themselves."""
         return waveforms if self.front is None else self.front(waveforms)
 
-    def whole(self, heard: Tensor) -> Tensor:
-        """What `hear` gave of a clip that is measured or recognised, as `vectors` is to take it."""
-        return heard
-
     def vectors(self, heard: Tensor) -> Tensor:
         """What `hear` gave, to one embedding per clip: (batch, dim)."""
         raise NotImplementedError(f"{type(self).__name__} must define vectors")
 
+    def views(self, heard: Tensor) -> Sequence[Tensor]:
+        """What `hear` gave of clips that are measured or recognised, changed in as many ways as they are heard."""
+        return [heard]
+
+    def whole(self, heard: Tensor) -> Tensor:
+        """What `hear` gave of clips that are measured or recognised, to (batch, dim): the mean of their views' vectors.
+
+        The head is linear, so what it says of the mean is the geometric mean of what it says of each view.
+        """
+        vectors = [self.vectors(view) for view in self.views(heard)]
+        return vectors[0] if len(vectors) == 1 else torch.stack(vectors).mean(0)
+
     def forward(self, waveforms: Tensor) -> Tensor:
         """(batch, samples) waveforms of whole clips to (batch, classes) logits."""
-        logits: Tensor = self.head(self.vectors(self.whole(self.hear(waveforms))))
+        logits: Tensor = self.head(self.whole(self.hear(waveforms)))
         return logits
 
     def depths(self) -> Sequence[Sequence[nn.Parameter]]:
@@ -71,7 +79,7 @@ class Exported(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) to (batch, classes) probabilities and (batch, dim) embedding."""
-        vectors = self.network.vectors(self.network.whole(self.network.hear(waveforms)))
+        vectors = self.network.whole(self.network.hear(waveforms))
         return torch.softmax(self.network.head(vectors), dim=1), vectors
 
 

@@ -133,13 +133,13 @@ def _shapes(case: _Case) -> Iterator[str]:
     with torch.no_grad():
         for seconds in (0.0, 0.7, 1.37):
             clips = case.noise(seconds, clips=2)
-            vectors, logits = network.vectors(network.whole(network.hear(clips))), network(clips)
+            vectors, logits = network.whole(network.hear(clips)), network(clips)
             if vectors.shape != (2, network.dim) or logits.shape != (2, case.classes):
                 yield f"{clips.shape[1]} samples give {tuple(vectors.shape)} and {tuple(logits.shape)}"
             if vectors.dtype != torch.float32 or logits.dtype != torch.float32:
                 yield f"they are {vectors.dtype} and {logits.dtype}"
             if not torch.equal(network.head(vectors), logits):
-                yield "calling it differs from hear, vectors and head"
+                yield "calling it differs from hear, whole and head"
         brief = np.full(max(1, case.samples(0.0) // 3), 0.1, np.float32)
         filled = torch.from_numpy(network.policy.prepare(brief, network.sample_rate))[None]
         if not torch.isfinite(network(filled)).all():

@@ -34,7 +34,7 @@ def vectors(network: Network, bank: Bank, positions: Tensor, *, machine: Machine
 
     def say(heard: Tensor) -> Tensor:
         windows = _windows(network, heard, bank)
-        return torch.stack([network.vectors(network.whole(window)) for window in windows]).mean(0)
+        return torch.stack([network.whole(window) for window in windows]).mean(0)
 
     with torch.inference_mode():
         found: np.ndarray = _said(network, bank, positions, device, say).numpy()
@@ -50,7 +50,7 @@ def logits_of(network: Network, bank: Bank, positions: Tensor, device: torch.dev
 
     def say(heard: Tensor) -> Tensor:
         windows = _windows(network, heard, bank)
-        logits = [network.head(network.vectors(network.whole(window))) for window in windows]
+        logits = [network.head(network.whole(window)) for window in windows]
         together: Tensor = logits[0]
         if len(logits) > 1:
             together = torch.stack([each.log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
