@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import soundfile
+from memory import peak_mib
 
 from soundmark import audio, embeddings, tasks
 from soundmark.environment import environment
@@ -68,16 +68,6 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process, MiB. Linux's getrusage would count what the parent had when it forked."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def peak_memory(clips: int, rate: int) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mib
 
 from soundmark import encoders, parted, partitions
 from soundmark.encoders.base import Encoder
@@ -79,16 +79,6 @@ def once(folder: Path, clips: int, dim: int, head: str) -> dict[str, object]:
         "seconds": {"read": round(read - started, 2), "fit": round(fitted - read, 2)},
         "accuracy": round(float(right.mean()), 4),
     }
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process, MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ windows, the model, the detector, messages and an alert's queue. Memory is the p
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from bundled import processor
+from memory import resident_mib
 
 import soundmark
 from soundmark import tasks
@@ -77,13 +77,6 @@ class Counted:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def resident_mib() -> float:
-    """Memory of this process that is in use now."""
-    import psutil
-
-    return float(psutil.Process(os.getpid()).memory_info().rss / (1 << 20))
 
 
 def main() -> None:
