@@ -42,7 +42,7 @@ from soundmark.sources import Block, Say
 from soundmark.tasks.base import Clip, Task, fold_rounds
 from soundmark.tuned import candidates_of
 
-RESULT = Path(__file__).resolve().parents[1] / "results" / "benchmarks" / "soundscapes.json"
+RESULT = Path(__file__).resolve().parents[1] / "results" / "soundscapes" / "mn04.json"
 RATE = 44_100
 AMBIENT = ("rain", "sea_waves", "wind", "crickets", "chirping_birds", "washing_machine", "vacuum_cleaner", "engine")
 BACKGROUND_LEVEL = 0.02  # root mean square

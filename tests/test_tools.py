@@ -436,6 +436,19 @@ def test_costs_and_comparisons_of_networks_are_tables(tmp_path: Path) -> None:
     assert "soundmark compare" in tables.TABLES["comparisons"](tmp_path / "nothing")
 
 
+def test_events_in_streams_are_a_table_for_each_learner(tmp_path: Path) -> None:
+    (tmp_path / "soundscapes").mkdir()
+    learners = ({"task": "esc50", "network": "mark1", "teacher": "finetune-mn04"}, {"encoder": "mn04", "head": "svm"})
+    for number, learner in enumerate(learners):
+        content = {"learner": learner, "columns": ["F1"], "rows": [[f"{number}1.0 %"]], "notes": ["After sed_eval."]}
+        (tmp_path / "soundscapes" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
+    text = tables.TABLES["events"](tmp_path)
+    assert text.index("Heard by `mark1` · `finetune-mn04`.") < text.index("| 01.0 % |")
+    assert text.index("| 01.0 % |") < text.index("Heard by `mn04` · `svm`.") < text.index("| 11.0 % |")
+    assert text.count("After sed_eval.") == 2
+    assert "benchmarks/soundscapes.py" in tables.TABLES["events"](tmp_path / "nothing")
+
+
 def test_a_bundled_model_says_what_concerns_those_who_are_given_it(
     tmp_path: Path, tiny_model: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

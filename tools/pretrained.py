@@ -1,4 +1,4 @@
-"""Tables of what was measured beside the grid: few clips, unknown sounds, engines, long recordings, front ends."""
+"""Tables of what was measured beside the grid: few clips, unknown sounds, events, engines, memory, front ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from markup import interval, machine, paragraphs, percent, table
+from markup import interval, machine, paragraphs, percent, plain, table
 
 Json = Mapping[str, Any]
 
@@ -107,6 +107,14 @@ def front_ends(found: Sequence[Json]) -> str:
     return paragraphs(table(columns, rows, range(3, 6)), said, f"```sh\n{command}\n```", machine(*found))
 
 
+def events(found: Sequence[Json]) -> str:
+    """Sounds at known times in a stream: what is found of them, and how soon; one table per learner."""
+    names = ("encoder", "pooling", "head", "network", "teacher")
+    heard_by = [" · ".join(f"`{each['learner'][name]}`" for name in names if name in each["learner"]) for each in found]
+    tables = map(plain, found)
+    return paragraphs(*(f"Heard by {by}.\n\n{made}" for by, made in zip(heard_by, tables, strict=True)))
+
+
 def studies(found: Sequence[Json]) -> str:
     """Probes over several seeds, and moments against their mean."""
     seeds = [
@@ -149,6 +157,7 @@ FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
     "studies": ("studies", studies, "soundmark study heads esc50 --encoder mn04"),
     "front-ends": ("frontends", front_ends, "soundmark benchmark --out results/frontends"),
     "engines": ("engines", engines, "python benchmarks/engines.py mn04"),
+    "events": ("soundscapes", events, "python benchmarks/soundscapes.py"),
     "long-recordings": ("memory", long_recordings, "python benchmarks/long_recording.py mn04"),
 }
 """By the table's name: its folder of results, what writes it, and the command that measures it."""
