@@ -10,6 +10,7 @@ ENCODER = "logmel?rate=16000&window=512&hop=256&bands=16"
 MARKS = [
     pytest.mark.ray,
     pytest.mark.slow,
+    pytest.mark.xdist_group("ray"),  # one worker has them all, so that Ray starts once
     pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning", "default::UserWarning"),
 ]
