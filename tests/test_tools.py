@@ -438,13 +438,24 @@ def test_costs_and_comparisons_of_networks_are_tables(tmp_path: Path) -> None:
 
 def test_events_in_streams_are_a_table_for_each_learner(tmp_path: Path) -> None:
     (tmp_path / "soundscapes").mkdir()
-    learners = ({"task": "esc50", "network": "mark1", "teacher": "finetune-mn04"}, {"encoder": "mn04", "head": "svm"})
+    learners = (
+        {
+            "task": "esc50",
+            "encoder": "logmel",
+            "network": "mark1",
+            "teacher": "finetune-mn04",
+        },  # a recipe's defaults too
+        {"task": "esc50", "encoder": "mn04", "head": "svm"},
+    )
     for number, learner in enumerate(learners):
-        content = {"learner": learner, "columns": ["F1"], "rows": [[f"{number}1.0 %"]], "notes": ["After sed_eval."]}
+        content = {
+            "learner": learner, "threshold": {"danger": f"at 0.0{number}"}, "columns": ["F1"],
+            "rows": [[f"{number}1.0 %"]], "notes": ["After sed_eval."],
+        }  # fmt: skip
         (tmp_path / "soundscapes" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
     text = tables.TABLES["events"](tmp_path)
-    assert text.index("Heard by `mark1` · `finetune-mn04`.") < text.index("| 01.0 % |")
-    assert text.index("| 01.0 % |") < text.index("Heard by `mn04` · `svm`.") < text.index("| 11.0 % |")
+    assert text.index("Heard by `mark1` · `finetune-mn04`; alarm at 0.00.") < text.index("| 01.0 % |")
+    assert text.index("| 01.0 % |") < text.index("Heard by `mn04` · `svm`; alarm at 0.01.") < text.index("| 11.0 % |")
     assert text.count("After sed_eval.") == 2
     assert "benchmarks/soundscapes.py" in tables.TABLES["events"](tmp_path / "nothing")
 

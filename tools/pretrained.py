@@ -109,10 +109,17 @@ def front_ends(found: Sequence[Json]) -> str:
 
 def events(found: Sequence[Json]) -> str:
     """Sounds at known times in a stream: what is found of them, and how soon; one table per learner."""
-    names = ("encoder", "pooling", "head", "network", "teacher")
-    heard_by = [" · ".join(f"`{each['learner'][name]}`" for name in names if name in each["learner"]) for each in found]
-    tables = map(plain, found)
-    return paragraphs(*(f"Heard by {by}.\n\n{made}" for by, made in zip(heard_by, tables, strict=True)))
+    heard_by = [
+        " · ".join(f"`{learner[name]}`" for name in (_NETWORK if "network" in learner else _PROBE) if name in learner)
+        for learner in (each["learner"] for each in found)
+    ]
+    alarms = [each["threshold"]["danger"] for each in found]
+    return paragraphs(
+        *(
+            f"Heard by {by}; alarm {alarm}.\n\n{plain(each)}"
+            for by, alarm, each in zip(heard_by, alarms, found, strict=True)
+        )
+    )
 
 
 def studies(found: Sequence[Json]) -> str:
@@ -150,6 +157,7 @@ def _commands(found: Sequence[Json]) -> str:
 
 
 _RATE = 44100  # of the front ends, their default
+_PROBE, _NETWORK = ("encoder", "pooling", "head"), ("network", "teacher")
 _LEVELS = ("moments", "votes", "pooled")
 FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
     "few-shot": ("fewshot", few_shot, "soundmark fewshot esc50 --encoder mn04"),
