@@ -112,6 +112,8 @@ def test_models_say_what_they_are(client: TestClient) -> None:
         ("/v1/classify?hop=0.01", {"content": wav(10.0)}, (422, "too_many_windows")),
         ("/v1/classify?hop=0", {"content": wav()}, (422, "bad_setting")),
         ("/v1/classify?top_k=x", {"content": wav()}, (422, "bad_setting")),
+        ("/v1/classify?top=3", {"content": wav()}, (422, "bad_setting")),
+        ("/v1/embed?top_k=3", {"content": wav()}, (422, "bad_setting")),
         ("/v1/events?label=dog", {"content": wav()}, (422, "bad_setting")),
         ("/v1/classify?model=../../etc/passwd", {"content": wav()}, (404, "no_model")),
         ("/v1/classify", {"json": {"path": "/etc/passwd"}}, (415, "not_audio")),

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, WebSocket
+from fastapi import Depends, FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
@@ -131,10 +131,22 @@ def create_app(models: Sequence[Served], settings: Settings | None = None) -> Fa
     return app
 
 
+async def _known_settings(request: Request) -> None:
+    """Refuse a setting that the address does not take: a misspelt one would do nothing, without a word."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise Problem(
+                422, "bad_setting", f"{name[:50]!r} is no setting of this address: it takes {', '.join(known)}"
+            )
+
+
 def _recognition(app: FastAPI, service: Service) -> None:
-    @app.post(
-        "/v1/classify", response_model=answers.Classified, responses=ERRORS, openapi_extra=BODY, tags=["recognise"]
-    )
+    takes: dict[str, Any] = {
+        "responses": ERRORS, "openapi_extra": BODY, "tags": ["recognise"], "dependencies": [Depends(_known_settings)],
+    }  # fmt: skip
+
+    @app.post("/v1/classify", response_model=answers.Classified, **takes)
     async def classify(
         request: Request, model: ModelName = None, top_k: TopK = 5, window: WindowSeconds = None,
         hop: HopSeconds = None, unknown: bool = False, plain: bool = False,
@@ -151,7 +163,7 @@ def _recognition(app: FastAPI, service: Service) -> None:
         said = answers.classified(chosen, heard, top_k, unknown)
         return JSONResponse(said["labels"] if plain else said)
 
-    @app.post("/v1/events", response_model=answers.Happened, responses=ERRORS, openapi_extra=BODY, tags=["recognise"])
+    @app.post("/v1/events", response_model=answers.Happened, **takes)
     async def events(
         request: Request, model: ModelName = None, top_k: TopK = 5, window: WindowSeconds = None,
         hop: HopSeconds = None, threshold: Threshold = None, min_seconds: MinSeconds = 0.0,
@@ -177,7 +189,7 @@ def _recognition(app: FastAPI, service: Service) -> None:
         """Windows and events of all streams that are published, as server-sent events, from now on."""
         return StreamingResponse(_lines(service.feed.follow(FEED_SECONDS)), media_type="text/event-stream")
 
-    @app.post("/v1/embed", response_model=answers.Embedded, responses=ERRORS, openapi_extra=BODY, tags=["recognise"])
+    @app.post("/v1/embed", response_model=answers.Embedded, **takes)
     async def embed(
         request: Request, model: ModelName = None, window: WindowSeconds = None, hop: HopSeconds = None
     ) -> Response:
