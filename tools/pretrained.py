@@ -109,17 +109,7 @@ def front_ends(found: Sequence[Json]) -> str:
 
 def events(found: Sequence[Json]) -> str:
     """Sounds at known times in a stream: what is found of them, and how soon; one table per learner."""
-    heard_by = [
-        " · ".join(f"`{learner[name]}`" for name in (_NETWORK if "network" in learner else _PROBE) if name in learner)
-        for learner in (each["learner"] for each in found)
-    ]
-    alarms = [each["threshold"]["danger"] for each in found]
-    return paragraphs(
-        *(
-            f"Heard by {by}; alarm {alarm}.\n\n{plain(each)}"
-            for by, alarm, each in zip(heard_by, alarms, found, strict=True)
-        )
-    )
+    return paragraphs(*(part for each in found for part in (_heard_by(each), plain(each))))
 
 
 def studies(found: Sequence[Json]) -> str:
@@ -151,13 +141,20 @@ def _learner(each: Json) -> str:
     return " · ".join(f"`{part}`" for part in each["learner"].values())
 
 
+def _heard_by(each: Json) -> str:
+    """Who heard the sounds; a recipe holds an encoder's defaults beside a network too."""
+    named = each["learner"]
+    parts = ("network", "teacher") if "network" in named else ("encoder", "pooling", "head")
+    learner = [f"`{named[part]}`" for part in parts if part in named]
+    return f"Heard by {' · '.join(learner)}; alarm {each['threshold']['danger']}."
+
+
 def _commands(found: Sequence[Json]) -> str:
     lines = list(dict.fromkeys(each["command"] for each in found if each.get("command")))
     return "```sh\n" + "\n".join(lines) + "\n```" if lines else ""
 
 
 _RATE = 44100  # of the front ends, their default
-_PROBE, _NETWORK = ("encoder", "pooling", "head"), ("network", "teacher")
 _LEVELS = ("moments", "votes", "pooled")
 FOLDERS: Mapping[str, tuple[str, Callable[[Sequence[Json]], str], str]] = {
     "few-shot": ("fewshot", few_shot, "soundmark fewshot esc50 --encoder mn04"),

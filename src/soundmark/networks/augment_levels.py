@@ -65,10 +65,19 @@ class BandShift(Augmentation):
 
     def on_levels(self, heard: Tensor, front: Front, draw: Draw) -> Tensor:
         """See `Augmentation.on_levels`."""
-        most, size = self.given["bands"], heard.shape[2]
+        most = self.given["bands"]
         offset = (draw.uniform(0.0, 1.0) * (2 * most + 1)).floor().clamp_max(2 * most).long() - most
-        source = (torch.arange(size, device=heard.device) - offset[:, None]).clamp(0, size - 1)
-        return heard.gather(2, source[:, None].expand_as(heard))
+        return shifted(heard, offset)
+
+
+def shifted(heard: Tensor, bands: Tensor) -> Tensor:
+    """(batch, frames, bands) levels moved up by so many bands, a number for each clip or one for all.
+
+    The end that is left open is filled with the last band.
+    """
+    size = heard.shape[2]
+    source = (torch.arange(size, device=heard.device) - bands[:, None]).clamp(0, size - 1)
+    return heard.gather(2, source[:, None].expand_as(heard))
 
 
 class Filter(Augmentation):

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from soundmark.networks.augment_levels import shifted
 from soundmark.networks.base import BandNorm, he_normal
 from soundmark.networks.front import take_settings
 from soundmark.networks.resnet import Block, Staged, stem
@@ -61,7 +62,11 @@ class Mark1(Staged):
 
     def views(self, heard: Tensor) -> list[Tensor]:
         """See `Network.views`: as `stretch` with drawn frames and `bandshift` change clips in training."""
-        return [shifted(slowed(heard, percent), bands) for percent, bands in self.seen]
+        seen = []
+        for percent, bands in self.seen:
+            view = slowed(heard, percent)
+            seen.append(shifted(view, torch.tensor([bands], device=heard.device)) if bands else view)
+        return seen
 
 
 def slowed(heard: Tensor, percent: int) -> Tensor:
@@ -71,11 +76,3 @@ def slowed(heard: Tensor, percent: int) -> Tensor:
     # Whole numbers, so that a model file draws the very same frames.
     frames = torch.arange(heard.shape[1] * (100 + percent) // 100, device=heard.device)
     return heard.index_select(1, frames * 100 // (100 + percent))
-
-
-def shifted(heard: Tensor, bands: int) -> Tensor:
-    """Levels moved up by so many bands, or down; the end that is left open is filled with the last band."""
-    if bands == 0:
-        return heard
-    source = (torch.arange(heard.shape[2], device=heard.device) - bands).clamp(0, heard.shape[2] - 1)
-    return heard.index_select(2, source)
